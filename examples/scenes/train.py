@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""Trains both demo models at once and keeps the best of each as a checkpoint folder.
+
+    train.py --work DIR [--hours H]     start, or go on where DIR's checkpoints stand
+
+Each model has a process with one thread of its own. The learning rate follows the share of the time
+budget that is used up, so a run ends annealed whatever else the machine does. A run stops when its
+budget is used up, or earlier when three validations in a row found captions and every type of
+question at 99.5 % or better.
+"""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+SETTINGS = {  # one thread each; passive waiting; memory kept instead of returned to the system
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive",
+    "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_TOP_PAD_": "67108864",
+}
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=pathlib.Path, required=True, help="checkpoints and logs")
+    parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "models")
+    parser.add_argument("--method", choices=["a", "b"], help="only this model")
+    parser.add_argument("--hours", type=float, default=1.9, help="time budget of each model")
+    parser.add_argument("--seed", type=int, default=0, help="0-999")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--questions", type=int, default=5, help="per picture, besides the caption")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--every", type=int, default=500, help="steps from validation to validation")
+    parser.add_argument("--validate", type=int, default=300, help="scenes of a validation")
+    return parser.parse_args()
+
+
+def both():
+    command = [sys.executable, __file__, *sys.argv[1:], "--method"]
+    running = [subprocess.Popen([*command, m], env={**SETTINGS, **os.environ}) for m in "ab"]
+    sys.exit(max(abs(p.wait()) for p in running))
+
+
+def helper_loss(guess, b):
+    """The linear layer's guesses about the object under each patch: [B, 64, 19]."""
+    from torch.nn import functional as F
+    there = b.patches[..., 0] >= 0
+    colour, shape, size, centre, presence = guess.split([8, 6, 2, 2, 1], -1)
+    kinds = sum(F.cross_entropy(g[there], b.patches[..., i][there])
+                for i, g in enumerate((colour, shape, size)))
+    return (kinds + 4 * F.l1_loss(centre[there], b.centres[there])
+            + F.binary_cross_entropy_with_logits(presence[..., 0], there.float()))
+
+
+class Training:
+    def __init__(self, args):
+        import torch
+        import data, evaluate, export, model, scenes, tokenizer
+        self.torch, self.data, self.evaluate, self.export = torch, data, evaluate, export
+        assert args.seed in scenes.TRAINING_SEEDS
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)
+        self.args, self.method = args, args.method
+        self.validation = scenes.VALIDATION_SEEDS[0]
+        args.work.mkdir(parents=True, exist_ok=True)
+        self.log = open(args.work / f"{self.method}.log", "a", buffering=1)
+        self.tokenizer = tokenizer.Tokenizer(tokenizer.learn(self.corpus(scenes)))
+        self.model = export.KINDS[self.method](len(self.tokenizer.ids))
+        model.initialise(self.model, torch.Generator().manual_seed(args.seed))
+        torch.manual_seed(args.seed)
+        self.helper = torch.nn.Linear(model.WIDTH, 19)
+        parameters = [*self.model.parameters(), *self.helper.parameters()]
+        self.parameters = [p for p in parameters if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": [p for p in self.parameters if p.dim() > 1], "weight_decay": 0.05},
+             {"params": [p for p in self.parameters if p.dim() == 1], "weight_decay": 0.0}],
+            lr=args.lr, betas=(0.9, 0.98))
+        self.step, self.spent, self.best, self.streak = 0, 0.0, -1.0, 0
+        self.saved = args.work / f"{self.method}.pt"
+        if self.saved.exists():
+            self.resume()
+
+    def corpus(self, scenes):
+        """The texts of both methods, so that both get the same tokens."""
+        for i in range(3000):
+            for _, question, answer in self.data.texts(scenes.sample(0, i)):
+                yield f"USER: <image>\n{question} ASSISTANT: {answer}".replace("<image>", "")
+                yield question
+
+    def say(self, text):
+        line = f"{time.strftime('%H:%M:%S')} {self.method} {text}"
+        print(line, flush=True)
+        self.log.write(line + "\n")
+
+    def resume(self):
+        state = self.torch.load(self.saved)
+        self.model.load_state_dict(state["model"])
+        self.helper.load_state_dict(state["helper"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.spent, self.best, self.streak = state["counts"]
+        self.say(f"resumed at step {self.step}, {self.spent / 3600:.2f} h used")
+
+    def save(self):
+        new = self.saved.with_suffix(".new")
+        self.torch.save({"model": self.model.state_dict(), "helper": self.helper.state_dict(),
+                         "optimiser": self.optimiser.state_dict(),
+                         "counts": (self.step, self.spent, self.best, self.streak)}, new)
+        os.replace(new, self.saved)
+
+    @property
+    def progress(self):
+        return self.spent / (3600 * self.args.hours)
+
+    def rate(self):
+        """Rises over 300 steps, stays until half of the budget is used, then falls to zero."""
+        fall = min(1.0, max(0.005, 2 - 2 * self.progress))
+        return self.args.lr * min(1.0, (self.step + 1) / 300) * fall
+
+    def learn(self):
+        """One step; returns the losses of the texts and of the helper."""
+        size, F = self.args.batch, self.torch.nn.functional
+        _, b = self.data.batch(self.method, self.tokenizer, self.args.seed,
+                               range(self.step * size, (self.step + 1) * size), self.args.questions)
+        seen = self.evaluate.features(self.model, b.pixels)
+        h = self.evaluate.hidden(self.method, self.model, self.tokenizer, seen, b)
+        said = b.targets != self.data.IGNORE
+        logits = self.evaluate.speaker(self.method, self.model).logits(h[said])
+        each = F.cross_entropy(logits, b.targets[said], reduction="none")
+        loss = (each * b.weights[said]).sum() / b.weights[said].sum()
+        helper = helper_loss(self.helper(seen[:, 1:]), b)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        self.optimiser.zero_grad(set_to_none=True)
+        (loss + max(0.1, 0.5 - self.progress) * helper).backward()
+        self.torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimiser.step()
+        self.step += 1
+        return self.torch.stack([loss.detach(), helper.detach()])
+
+    def validate(self):
+        """Measures the rounded weights, exports them if they are the best so far."""
+        exact = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.model.load_state_dict(self.export.rounded(self.model))
+        result = self.evaluate.evaluate(self.method, self.model, self.tokenizer, self.validation,
+                                        self.args.validate)
+        worst = min(v for k, v in result.items() if k not in ("caption", "answers"))
+        score = (result["caption"] + result["answers"] + worst) / 3
+        self.say(f"step {self.step} validation {score:.4f} "
+                 + " ".join(f"{k} {100 * v:.1f}" for k, v in result.items()))
+        if score > self.best:
+            self.best = score
+            facts = {"seed": self.args.seed, "images": self.step * self.args.batch,
+                     "steps": self.step, "batch": self.args.batch, "count": self.args.validate,
+                     "questions": self.args.questions, "spent": f"{self.spent / 3600:.2f}",
+                     "lr": self.args.lr, "validation": self.validation}
+            self.export.write(self.args.out / f"scenes-{self.method}", self.method, self.model,
+                              self.tokenizer, result, facts)
+        self.model.load_state_dict(exact)
+        self.streak = self.streak + 1 if min(result["caption"], worst) >= 0.995 else 0
+
+    def run(self):
+        size = sum(p.numel() for p in self.model.parameters())
+        self.say(f"{size} parameters, {len(self.tokenizer.ids)} tokens, "
+                 f"budget {self.args.hours} h, {json.dumps(vars(self.args), default=str)}")
+        last, recent, since = time.time(), [], time.time()
+        while self.progress < 1 and self.streak < 3:
+            recent.append(self.learn())
+            now = time.time()
+            self.spent, last = self.spent + now - last, now
+            if self.step % 50 == 0:
+                loss, helper = self.torch.stack(recent).mean(0).tolist()
+                speed = len(recent) * self.args.batch / (now - since)
+                self.say(f"step {self.step} loss {loss:.4f} helper {helper:.3f} "
+                         f"lr {self.rate():.1e} {speed:.1f} images/s {100 * self.progress:.1f} %")
+                recent, since = [], now
+            if self.step % self.args.every == 0 or self.progress >= 1:
+                self.validate()
+                self.save()
+                since = time.time()
+        self.say(f"done, best {self.best:.4f}")
+
+
+if __name__ == "__main__":
+    options = arguments()
+    if options.method:
+        for name, value in SETTINGS.items():   # read when the libraries start
+            if name not in os.environ:
+                os.execve(sys.executable, [sys.executable, *sys.argv], {**SETTINGS, **os.environ})
+        Training(options).run()
+    else:
+        both()

@@ -1,0 +1,124 @@
+#pragma once
+
+#include <algorithm>
+
+#include "duet/blocks/gates.hpp"
+#include "duet/kernels/elementwise.hpp"
+#include "duet/layers/attention.hpp"
+#include "duet/layers/feed_forward.hpp"
+
+namespace duet {
+
+// What a text row gets that may see no image at all.
+
+/// Nothing is attended to; the feed-forward branch still runs (Idefics1, GPT-2).
+struct AttendNothing {
+  static constexpr bool kUniform = false;
+};
+/// Equal attention to every image row, and no feed-forward branch: what the reference's additive mask amounts to (Mllama).
+struct UniformAttentionNoMlp {
+  static constexpr bool kUniform = true;
+};
+
+/// Text asks, images answer: queries from the hidden rows, keys and values from a layer of the visual memory.
+///
+///     x += gate · attention(norm(x), memory)
+///
+/// Shapes   hidden [rows, hidden_size], updated in place; memory of layer `index` holds [num_image_rows] keys and values
+/// Source   Vaswani et al. 2017, 1706.03762, section 3.2.3; gates: Alayrac et al. 2022, 2204.14198
+template <class Recipe, Gate GatePolicy, class EmptyRow>
+class CrossAttentionBranch {
+ public:
+  CrossAttentionBranch(const AttentionConfig& config, float norm_eps, const Weights& layer, std::string_view norm_name)
+      : norm_(layer.scope(norm_name), config.hidden_size, norm_eps),
+        attention_(config, layer.scope("cross_attn")),
+        gate_(layer, "cross_attn_attn_gate") {}
+
+  /// The keys and values of image rows [n, key_value_size].
+  void memorize(ConstMatrixView rows, KeyValueStore& store, Workspace& workspace) const {
+    attention_.memorize(rows, store, workspace);
+  }
+
+  /// `observe(branch)` sees the attention's output [rows, hidden_size] before the gate.
+  template <class Observe>
+  void forward(MatrixView hidden, std::span<const Sequence> sequences, Index index, Phase phase, Workspace& workspace,
+               Observe&& observe) const {
+    const auto frame = workspace.frame();
+    const MatrixView normed = workspace.matrix(hidden.rows(), hidden.cols());  // [rows, hidden_size]
+    norm_.forward(hidden, normed, workspace);
+    const MatrixView q = attention_.project_queries(normed, phase, workspace);
+    const MatrixView attended = workspace.matrix(q.rows(), q.cols());
+    const auto jobs = workspace.array<kernels::AttentionJob>(static_cast<Index>(sequences.size()));
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      const Sequence& s = sequences[i];
+      const MatrixView rows = q.rows(s.row_begin, s.rows);
+      std::span<const kernels::KeyRange> spans = s.memory_spans;
+      if constexpr (EmptyRow::kUniform) spans = attend_uniformly(s, rows, workspace);
+      jobs[i] = {rows, s.memory->layer(index).pages(), spans, attended.rows(s.row_begin, s.rows), {}};
+    }
+    attention_.attend(jobs, attended, normed, kernels::Store::kAssign, phase, workspace);
+    observe(ConstMatrixView(normed));
+    kernels::add_scaled(normed, gate_.factor(), hidden, workspace);
+  }
+
+ private:
+  /// A query of zeros scores every key alike.
+  static std::span<const kernels::KeyRange> attend_uniformly(const Sequence& s, MatrixView q, Workspace& workspace) {
+    const auto spans = workspace.array<kernels::KeyRange>(s.rows);
+    for (Index i = 0; i < s.rows; ++i) {
+      kernels::KeyRange& span = spans[static_cast<std::size_t>(i)] = s.memory_spans[static_cast<std::size_t>(i)];
+      if (span.begin < span.end) continue;
+      span = {0, s.memory->num_rows()};
+      std::ranges::fill(q.row(i), 0.0f);
+    }
+    return spans;
+  }
+
+  typename Recipe::Norm norm_;
+  Attention<typename Recipe::HeadNorm> attention_;
+  GatePolicy gate_;
+};
+
+/// A whole layer that reads the image: the cross-attention branch and a feed-forward branch of its own, both gated.
+template <class Recipe, Gate GatePolicy, class EmptyRow>
+class CrossAttentionBlock {
+ public:
+  CrossAttentionBlock(const AttentionConfig& attention, const FeedForwardConfig& feed_forward, float norm_eps,
+                      const Weights& weights)
+      : branch_(attention, norm_eps, weights, "input_layernorm"),
+        norm_(weights.scope("post_attention_layernorm"), attention.hidden_size, norm_eps),
+        feed_forward_(feed_forward, weights.scope("mlp")),
+        gate_(weights, "cross_attn_mlp_gate") {}
+
+  void memorize(ConstMatrixView rows, KeyValueStore& store, Workspace& workspace) const {
+    branch_.memorize(rows, store, workspace);
+  }
+
+  template <class Observe>
+  void forward(MatrixView hidden, std::span<const Sequence> sequences, Index index, Phase phase, Workspace& workspace,
+               Observe&& observe) const {
+    branch_.forward(hidden, sequences, index, phase, workspace, observe);
+    const auto frame = workspace.frame();
+    const MatrixView normed = workspace.matrix(hidden.rows(), hidden.cols());  // [rows, hidden_size]
+    norm_.forward(hidden, normed, workspace);
+    const MatrixView branch = workspace.matrix(hidden.rows(), hidden.cols());
+    feed_forward_.forward(normed, branch, kernels::Store::kAssign, phase, workspace);
+    if constexpr (EmptyRow::kUniform) {
+      for (const Sequence& s : sequences) {
+        for (Index i = 0; i < s.rows; ++i) {
+          const kernels::KeyRange span = s.memory_spans[static_cast<std::size_t>(i)];
+          if (span.begin >= span.end) std::ranges::fill(branch.row(s.row_begin + i), 0.0f);
+        }
+      }
+    }
+    kernels::add_scaled(branch, gate_.factor(), hidden, workspace);
+  }
+
+ private:
+  CrossAttentionBranch<Recipe, GatePolicy, EmptyRow> branch_;
+  typename Recipe::Norm norm_;
+  typename Recipe::FeedForward feed_forward_;
+  GatePolicy gate_;
+};
+
+}  // namespace duet

@@ -1,0 +1,68 @@
+#pragma once
+
+#include "duet/kernels/elementwise.hpp"
+#include "duet/layers/attention.hpp"
+#include "duet/layers/feed_forward.hpp"
+
+namespace duet {
+
+/// One layer of a decoder, pre-norm, with room between its two branches for cross-attention:
+///
+///     x += post(attention(norm(x)));  [x += cross-attention(x)];  x += post(feed_forward(norm(x)))
+///
+/// Shapes   hidden [rows, hidden_size], updated in place: the rows of all sequences one after another
+/// PostNorm normalises a branch before it is added (Gemma 2); NoNorm for most
+/// Source   Radford et al. 2019 (GPT-2); Touvron et al. 2023, 2302.13971 (Llama)
+template <class Recipe>
+class DecoderBlock {
+ public:
+  DecoderBlock(const AttentionConfig& attention, const FeedForwardConfig& feed_forward, float norm_eps,
+               const Weights& weights)
+      : attention_norm_(weights.scope("input_layernorm"), attention.hidden_size, norm_eps),
+        attention_(attention, weights.scope("self_attn")),
+        attention_post_norm_(weights.scope("post_self_attn_layernorm"), attention.hidden_size, norm_eps),
+        feed_forward_norm_(weights.scope("post_attention_layernorm"), attention.hidden_size, norm_eps),
+        feed_forward_(feed_forward, weights.scope("mlp")),
+        feed_forward_post_norm_(weights.scope("post_feedforward_layernorm"), attention.hidden_size, norm_eps) {}
+
+  /// `between(hidden)` runs after self-attention: where GPT-2's cross-attention sits.
+  template <class Between>
+  void forward(MatrixView hidden, std::span<const Sequence> sequences, Index layer, const kernels::RotaryAngles& angles,
+               Phase phase, Workspace& workspace, Between&& between) const {
+    const auto frame = workspace.frame();
+    const MatrixView normed = workspace.matrix(hidden.rows(), hidden.cols());  // [rows, hidden_size]
+    attention_norm_.forward(hidden, normed, workspace);
+    add_branch(attention_post_norm_, hidden, workspace, [&](MatrixView out, kernels::Store store) {
+      self_attention(attention_, normed, sequences, layer, angles, out, store, phase, workspace);
+    });
+    between(hidden);
+    feed_forward_norm_.forward(hidden, normed, workspace);
+    add_branch(feed_forward_post_norm_, hidden, workspace, [&](MatrixView out, kernels::Store store) {
+      feed_forward_.forward(normed, out, store, phase, workspace);
+    });
+  }
+
+ private:
+  /// Without a post norm the branch's last matmul adds to `hidden` itself.
+  template <class Branch>
+  static void add_branch(const typename Recipe::PostNorm& norm, MatrixView hidden, Workspace& workspace, Branch&& branch) {
+    if constexpr (Recipe::PostNorm::kIdentity) {
+      branch(hidden, kernels::Store::kAdd);
+    } else {
+      const auto frame = workspace.frame();
+      const MatrixView out = workspace.matrix(hidden.rows(), hidden.cols());
+      branch(out, kernels::Store::kAssign);
+      norm.forward(out, out, workspace);
+      kernels::add(out, hidden, workspace);
+    }
+  }
+
+  typename Recipe::Norm attention_norm_;
+  Attention<typename Recipe::HeadNorm> attention_;
+  typename Recipe::PostNorm attention_post_norm_;
+  typename Recipe::Norm feed_forward_norm_;
+  typename Recipe::FeedForward feed_forward_;
+  typename Recipe::PostNorm feed_forward_post_norm_;
+};
+
+}  // namespace duet

@@ -1,0 +1,238 @@
+#pragma once
+
+#include <concepts>
+#include <functional>
+#include <initializer_list>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "duet/core/dtype.hpp"
+#include "duet/core/error.hpp"
+#include "duet/core/weight_matrix.hpp"
+
+namespace duet {
+
+/// A stored tensor where it lies: row-major, little-endian, of no particular alignment.
+struct TensorView {
+  const std::byte* data = nullptr;
+  DType dtype = DType::kF32;
+  std::vector<Index> shape;
+
+  [[nodiscard]] Index size() const noexcept {
+    Index count = 1;
+    for (const Index extent : shape) count *= extent;
+    return count;
+  }
+};
+
+[[nodiscard]] inline std::string shape_text(std::span<const Index> shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+/// Where weights come from: a checkpoint on disk, a test's memory, random numbers for a benchmark. `find` gets the shape
+/// that will be expected, for sources that make tensors up; it returns nothing for a tensor that is not there. The
+/// memory must outlive the model built from it.
+template <class S>
+concept WeightSource = requires(const S& source, std::string_view name, std::span<const Index> shape) {
+  { source.find(name, shape) } -> std::same_as<std::optional<TensorView>>;
+  { source.contains(name) } -> std::same_as<bool>;
+  { source.where(name) } -> std::convertible_to<std::string>;
+};
+
+/// One row of a family's name table: what Duet's parts ask for, and how this family's checkpoints spell it. `*` stands
+/// for a layer index. Several of ours may share one stored name: they are slices of a fused tensor, in the order asked.
+struct TensorName {
+  std::string_view ours;
+  std::string_view stored;
+  WeightLayout layout = WeightLayout::kOutIn;
+};
+
+/// The names of tensors that a model asked for while it was built.
+using TensorNames = std::set<std::string, std::less<>>;
+
+/// A place in a checkpoint from which parts take their weights by name and shape. Cheap to copy; lives only while a
+/// model is built.
+///
+///     Weights llama(checkpoint, used);
+///     Attention attention(config, llama.scope("layers", 3).scope("self_attn"));   // asks for q_proj, k_proj …
+class Weights {
+ public:
+  template <WeightSource Source>
+  explicit Weights(const Source& source, TensorNames* used = nullptr)
+      : source_(&source),
+        find_([](const void* self, std::string_view name, std::span<const Index> shape) {
+          return static_cast<const Source*>(self)->find(name, shape);
+        }),
+        contains_([](const void* self, std::string_view name) { return static_cast<const Source*>(self)->contains(name); }),
+        where_([](const void* self, std::string_view name) -> std::string {
+          return static_cast<const Source*>(self)->where(name);
+        }),
+        used_(used) {}
+
+  /// The same source below `prefix`, a stored path: "language_model.model".
+  [[nodiscard]] Weights under(std::string_view prefix) const {
+    Weights result = *this;
+    if (!prefix.empty()) result.prefix_ += std::string(prefix) + ".";
+    result.path_.clear();
+    return result;
+  }
+  /// The same source, with `names` for everything asked from here on. The table must outlive this object.
+  [[nodiscard]] Weights named(std::span<const TensorName> names) const {
+    Weights result = *this;
+    result.names_ = names;
+    return result;
+  }
+  [[nodiscard]] Weights scope(std::string_view name) const {
+    Weights result = *this;
+    result.path_ += std::string(name) + ".";
+    return result;
+  }
+  [[nodiscard]] Weights scope(std::string_view name, Index i) const { return scope(concat(name, ".", i)); }
+
+  /// Whether the checkpoint holds the tensor that `name` (".weight" and all) stands for.
+  [[nodiscard]] bool contains(std::string_view name) const { return contains_(source_, stored_name(name).full); }
+
+  /// A tensor of exactly `shape`. Throws Error{kMissingTensor} or {kShapeMismatch}, naming the tensor and its file.
+  [[nodiscard]] TensorView tensor(std::string_view name, std::initializer_list<Index> shape) const {
+    return checked(stored_name(name).full, std::span(shape.begin(), shape.size()));
+  }
+  /// Values of any stored shape with `size` elements in all, as floats.
+  [[nodiscard]] std::vector<float> vector(std::string_view name, Index size) const {
+    const std::string full = stored_name(name).full;
+    const Index flat[] = {size};
+    const TensorView view = found(full, flat);
+    if (view.size() != size) throw mismatch(full, view, flat);
+    return floats(view, full, 0, size);
+  }
+
+  struct Part {
+    std::string_view name;
+    Index out_features;
+  };
+  struct Projection {
+    WeightMatrix weight;      ///< [out_features, in_features], in place
+    std::vector<float> bias;  ///< [out_features] or empty
+  };
+  enum class Bias : unsigned char { kNone, kRequired };
+
+  /// Linear maps over the same input, each "name.weight" [out_features, in_features] (or as its table row says) and
+  /// "name.bias". Neighbours that the table sends to one stored tensor are slices of it.
+  [[nodiscard]] std::vector<Projection> projections(std::span<const Part> parts, Index in_features, Bias bias) const {
+    std::vector<Projection> result;
+    for (std::size_t begin = 0; begin < parts.size();) {
+      const Stored stored = stored_name(parts[begin].name);
+      std::size_t end = begin;
+      Index total = 0;
+      while (end < parts.size() && stored_name(parts[end].name).full == stored.full) total += parts[end++].out_features;
+      const bool out_in = stored.layout == WeightLayout::kOutIn;
+      const std::string weight_name = stored.full + ".weight", bias_name = stored.full + ".bias";
+      const Index shape[] = {out_in ? total : in_features, out_in ? in_features : total};
+      // A convolution whose kernel is its stride is a linear map of the patch: trailing extents fold into the input.
+      const TensorView view = found(weight_name, shape);
+      if (!folds_to(view.shape, shape)) throw mismatch(weight_name, view, shape);
+      require_float(view, weight_name);
+      const WeightMatrix whole{view.data, view.dtype, stored.layout, total, in_features, shape[1]};
+      std::optional<TensorView> bias_view;
+      if (bias == Bias::kRequired) bias_view = checked(bias_name, std::span(&total, 1));
+      for (Index offset = 0; begin < end; offset += parts[begin++].out_features) {
+        const Index count = parts[begin].out_features;
+        result.push_back({whole.outputs(offset, count), {}});
+        if (bias_view) result.back().bias = floats(*bias_view, bias_name, offset, count);
+      }
+    }
+    return result;
+  }
+
+ private:
+  struct Stored {
+    std::string full;
+    WeightLayout layout;
+  };
+
+  [[nodiscard]] Stored stored_name(std::string_view leaf) const {
+    std::string path = path_ + std::string(leaf);
+    std::string_view suffix;  // rows of the table speak of parts, not of their .weight and .bias
+    for (const std::string_view ending : {".weight", ".bias"}) {
+      if (path.ends_with(ending)) suffix = ending;
+    }
+    path.resize(path.size() - suffix.size());
+    std::string index, pattern = path;
+    if (const auto digit = path.find_first_of("0123456789"); digit != std::string::npos && digit > 0 && path[digit - 1] == '.') {
+      const auto after = std::min(path.find('.', digit), path.size());
+      index = path.substr(digit, after - digit);
+      pattern = path.substr(0, digit) + "*" + path.substr(after);
+    }
+    for (const TensorName& row : names_) {
+      if (row.ours != pattern) continue;
+      std::string stored(row.stored);
+      if (const auto star = stored.find('*'); star != std::string::npos) stored.replace(star, 1, index);
+      return {prefix_ + stored + std::string(suffix), row.layout};
+    }
+    return {prefix_ + path + std::string(suffix), WeightLayout::kOutIn};
+  }
+
+  [[nodiscard]] TensorView found(const std::string& full, std::span<const Index> shape) const {
+    std::optional<TensorView> view = find_(source_, full, shape);
+    if (!view) {
+      throw Error(ErrorKind::kMissingTensor, where_(source_, full), concat("no tensor ", full),
+                  concat("one of shape ", shape_text(shape)),
+                  "does config.json belong to this checkpoint, and is the download complete?");
+    }
+    if (used_ != nullptr) used_->insert(full);
+    return *std::move(view);
+  }
+  [[nodiscard]] TensorView checked(const std::string& full, std::span<const Index> shape) const {
+    TensorView view = found(full, shape);
+    if (!std::ranges::equal(view.shape, shape)) throw mismatch(full, view, shape);
+    return view;
+  }
+  [[nodiscard]] Error mismatch(const std::string& full, const TensorView& view, std::span<const Index> shape) const {
+    return {ErrorKind::kShapeMismatch, where_(source_, full) + ": " + full, shape_text(view.shape), shape_text(shape),
+            "does config.json belong to this checkpoint?"};
+  }
+  void require_float(const TensorView& view, const std::string& full) const {
+    if (view.dtype == DType::kF32 || view.dtype == DType::kF16 || view.dtype == DType::kBF16) return;
+    throw Error(ErrorKind::kUnsupportedDtype, where_(source_, full) + ": " + full, std::string(name_of(view.dtype)),
+                "F32, F16 or BF16", "convert the checkpoint to one of these");
+  }
+  [[nodiscard]] std::vector<float> floats(const TensorView& view, const std::string& full, Index begin, Index count) const {
+    require_float(view, full);
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (Index i = 0; i < count; ++i) {
+      const std::byte* at = view.data + static_cast<std::size_t>(begin + i) * size_of(view.dtype);
+      float& value = values[static_cast<std::size_t>(i)];
+      if (view.dtype == DType::kF32) {
+        std::memcpy(&value, at, sizeof value);
+      } else {
+        std::uint16_t bits;
+        std::memcpy(&bits, at, sizeof bits);
+        value = view.dtype == DType::kF16 ? to_float(F16{bits}) : to_float(Bf16{bits});
+      }
+    }
+    return values;
+  }
+  /// [out, c, p, p] stands for [out, c·p·p].
+  static bool folds_to(std::span<const Index> stored, std::span<const Index> expected) {
+    if (stored.size() < 2 || stored[0] != expected[0]) return false;
+    Index rest = 1;
+    for (const Index extent : stored.subspan(1)) rest *= extent;
+    return rest == expected[1] && (stored.size() == 2 || stored.size() >= 4);
+  }
+
+  const void* source_;
+  std::optional<TensorView> (*find_)(const void*, std::string_view, std::span<const Index>);
+  bool (*contains_)(const void*, std::string_view);
+  std::string (*where_)(const void*, std::string_view);
+  TensorNames* used_;
+  std::span<const TensorName> names_;
+  std::string prefix_;  // as stored
+  std::string path_;    // in our words, below the prefix
+};
+
+}  // namespace duet

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <concepts>
+#include <span>
+
+#include "duet/fusion/image_rows.hpp"
+#include "duet/layers/kv_cache.hpp"
+#include "duet/models/vision_transformer.hpp"
+
+namespace duet {
+
+/// The first slot of a vision-language model: pictures to features [n, hidden_size].
+template <class E>
+concept VisionEncoder = requires(const E& encoder, const VisualInput& input, Workspace& workspace) {
+  { encoder.encode(input, workspace) } -> std::same_as<Features>;
+  { encoder.hidden_size() } -> std::same_as<Index>;
+};
+
+/// The second slot: features [n, input_size] to image tokens [n, output_size].
+template <class P>
+concept Projector = requires(const P& projector, ConstMatrixView features, MatrixView out, Workspace& workspace) {
+  projector.project(features, out, workspace);
+  { projector.input_size() } -> std::same_as<Index>;
+  { projector.output_size() } -> std::same_as<Index>;
+};
+
+/// The third slot: embeds ids and runs rows through a stack that remembers them.
+template <class D>
+concept LanguageDecoder = requires(const D& decoder, std::span<const TokenId> ids, MatrixView hidden,
+                                   std::span<const Sequence> sequences, Workspace& workspace) {
+  decoder.embed(ids, hidden);
+  decoder.forward(hidden, sequences, Phase::kPrefill, workspace);
+  { decoder.hidden_size() } -> std::same_as<Index>;
+};
+
+/// A decoder whose stack also reads a visual memory.
+template <class D>
+concept CrossAttentionDecoder = LanguageDecoder<D> && requires(const D& decoder, ConstMatrixView rows, Workspace& workspace) {
+  { decoder.memorize(rows, workspace) } -> std::same_as<VisualMemory>;
+};
+
+/// A decoder that knows nothing but its rows.
+template <class D>
+concept SelfAttentionDecoder = LanguageDecoder<D> && !CrossAttentionDecoder<D>;
+
+/// The fourth slot, seen from the third: a policy that can bring image rows to decoder D.
+template <class F, class D>
+concept FusionFor = requires(const D& decoder, const Prompt& prompt, const ImageRows& rows, MatrixView hidden,
+                             typename F::Memory& memory, Workspace& workspace) {
+  F::fuse(decoder, prompt, rows, hidden, memory, workspace);
+  { F::memory_of(memory) } -> std::same_as<const VisualMemory*>;
+};
+
+}  // namespace duet

@@ -1,0 +1,183 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "duet/core/error.hpp"
+#include "duet/core/matrix.hpp"
+
+namespace duet {
+
+namespace detail {
+
+/// Counts depth without recursion, so that a hostile file cannot exhaust the stack of the real parser.
+inline bool nests_deeper_than(std::string_view text, int limit) {
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      if (++depth > limit) return true;
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+  return false;
+}
+
+}  // namespace detail
+
+/// The first line of a file that Git LFS put in place of the real one.
+inline constexpr std::string_view kLfsPointer = "version https://git-lfs.github.com/spec/";
+
+/// Throws Error{kMalformedFile} if `text`, the start of the file `where`, is a Git LFS pointer.
+inline void reject_lfs_pointer(std::string_view text, const std::string& where) {
+  if (text.starts_with(kLfsPointer)) {
+    throw Error(ErrorKind::kMalformedFile, where, "a Git LFS pointer", "the file itself", "run: git lfs pull");
+  }
+}
+
+/// A whole file as bytes in a string.
+/// Errors  kFileNotReadable; kMalformedFile beyond `limit` bytes
+inline std::string read_text_file(const std::filesystem::path& path, std::uint64_t limit = std::uint64_t{1} << 28) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    throw Error(ErrorKind::kFileNotReadable, path.string(), "a folder", "a file");
+  }
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) throw Error(ErrorKind::kFileNotReadable, path.string(), "no readable file", "one");
+  const auto size = static_cast<std::uint64_t>(std::max<std::streamoff>(0, file.tellg()));
+  if (size > limit) {
+    throw Error(ErrorKind::kMalformedFile, path.string(), concat(size, " bytes"), concat("at most ", limit));
+  }
+  std::string text(static_cast<std::size_t>(size), '\0');
+  file.seekg(0);
+  if (!file.read(text.data(), static_cast<std::streamsize>(size))) {
+    throw Error(ErrorKind::kFileNotReadable, path.string(), "a read error", "its contents");
+  }
+  return text;
+}
+
+/// Parses JSON from memory; `where` names it in errors.
+/// Errors  kMalformedFile, with the position that nlohmann/json found
+inline nlohmann::json parse_json(std::string_view text, const std::string& where) {
+  constexpr int kMaxDepth = 128;
+  reject_lfs_pointer(text, where);
+  if (detail::nests_deeper_than(text, kMaxDepth)) {
+    throw Error(ErrorKind::kMalformedFile, where, concat("JSON nested deeper than ", kMaxDepth), "a flatter document");
+  }
+  try {
+    return nlohmann::json::parse(text);
+  } catch (const nlohmann::json::exception& e) {
+    throw Error(ErrorKind::kMalformedFile, where, e.what(), "a JSON document", "is the download complete?");
+  }
+}
+
+inline nlohmann::json read_json_file(const std::filesystem::path& path) {
+  return parse_json(read_text_file(path), path.filename().string());
+}
+
+/// A JSON value that knows where it stands, so that an error names the file and the key. null counts as absent.
+///
+///     const Index width = config.at("vision_config").get<Index>("hidden_size");   // "config.json: vision_config.hidden_size"
+///
+/// Errors  kInvalidArgument for a missing key or a value of another type or range
+class JsonView {
+ public:
+  JsonView(const nlohmann::json& value, std::string where) : value_(&value), where_(std::move(where)) {}
+
+  [[nodiscard]] const nlohmann::json& json() const noexcept { return *value_; }
+  [[nodiscard]] const std::string& where() const noexcept { return where_; }
+
+  [[nodiscard]] bool contains(std::string_view key) const {
+    if (!value_->is_object()) return false;
+    const auto it = value_->find(key);
+    return it != value_->end() && !it->is_null();
+  }
+  [[nodiscard]] JsonView at(std::string_view key) const {
+    if (!contains(key)) throw wrong(key, "nothing", "a value");
+    return {*value_->find(key), path(key)};
+  }
+  /// The object at `key`, or an empty one.
+  [[nodiscard]] JsonView object_or_empty(std::string_view key) const {
+    static const nlohmann::json empty = nlohmann::json::object();
+    if (!contains(key)) return {empty, path(key)};
+    JsonView result = at(key);
+    if (!result.json().is_object()) throw wrong(key, result.json().type_name(), "an object");
+    return result;
+  }
+
+  template <class T>
+  [[nodiscard]] T get(std::string_view key) const {
+    return at(key).template as<T>();
+  }
+  template <class T>
+  [[nodiscard]] T get_or(std::string_view key, T fallback) const {
+    return contains(key) ? get<T>(key) : std::move(fallback);
+  }
+  /// The first of several spellings that is there.
+  template <class T>
+  [[nodiscard]] T get_any(std::initializer_list<std::string_view> keys, T fallback) const {
+    for (const std::string_view key : keys) {
+      if (contains(key)) return get<T>(key);
+    }
+    return fallback;
+  }
+
+  /// This value as bool, an integer, a float, a string, or a vector of those.
+  template <class T>
+  [[nodiscard]] T as() const {
+    if constexpr (std::is_same_v<T, bool>) {
+      if (value_->is_boolean()) return value_->get<bool>();
+      throw wrong_here("true or false");
+    } else if constexpr (std::is_integral_v<T>) {
+      if (value_->is_number_unsigned() && std::in_range<T>(value_->get<std::uint64_t>())) return static_cast<T>(value_->get<std::uint64_t>());
+      if (value_->is_number_integer() && !value_->is_number_unsigned() && std::in_range<T>(value_->get<std::int64_t>())) return static_cast<T>(value_->get<std::int64_t>());
+      throw wrong_here(concat("an integer between ", +std::numeric_limits<T>::min(), " and ", +std::numeric_limits<T>::max()));
+    } else if constexpr (std::is_floating_point_v<T>) {
+      if (value_->is_number()) return value_->get<T>();
+      throw wrong_here("a number");
+    } else if constexpr (std::is_same_v<T, std::string>) {
+      if (value_->is_string()) return value_->get<std::string>();
+      throw wrong_here("a string");
+    } else {
+      if (!value_->is_array()) throw wrong_here("a list");
+      T result;
+      for (std::size_t i = 0; i < value_->size(); ++i) {
+        result.push_back(JsonView((*value_)[i], concat(where_, "[", i, "]")).template as<typename T::value_type>());
+      }
+      return result;
+    }
+  }
+
+ private:
+  [[nodiscard]] std::string path(std::string_view key) const {
+    return concat(where_, where_.ends_with(".json") ? ": " : ".", key);
+  }
+  [[nodiscard]] Error wrong(std::string_view key, std::string got, std::string expected) const {
+    return {ErrorKind::kInvalidArgument, path(key), std::move(got), std::move(expected)};
+  }
+  [[nodiscard]] Error wrong_here(std::string expected) const {
+    std::string got = value_->dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+    if (got.size() > 60) got = got.substr(0, 57) + "...";
+    return {ErrorKind::kInvalidArgument, where_, std::move(got), std::move(expected)};
+  }
+
+  const nlohmann::json* value_;
+  std::string where_;
+};
+
+}  // namespace duet

@@ -1,0 +1,216 @@
+#pragma once
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "duet/blocks/cross_attention_block.hpp"
+#include "duet/blocks/decoder_block.hpp"
+#include "duet/models/decoder_config.hpp"
+#include "duet/models/stages.hpp"
+
+namespace duet {
+
+// Where cross-attention sits in a decoder's stack.
+
+/// In every layer, between self-attention and the feed-forward branch (GPT-2, Vaswani et al. 2017).
+struct InsideBlock {};
+/// In place of the self-attention layers at cross_attention_layers (Llama 3.2 Vision).
+struct OwnLayer {};
+/// Before the layers at cross_attention_layers (Flamingo, Idefics1).
+struct BeforeLayer {};
+
+/// A decoder that reads text alone.
+struct NoCrossAttention {
+  static constexpr bool kReadsImages = false;
+};
+/// A decoder that also reads a visual memory.
+template <class Placement, Gate GatePolicy = NoGate, class EmptyRow = AttendNothing>
+struct CrossAttention {
+  static constexpr bool kReadsImages = true;
+  using Where = Placement;
+  template <class Recipe>
+  using Block = std::conditional_t<std::is_same_v<Placement, InsideBlock>, CrossAttentionBranch<Recipe, GatePolicy, EmptyRow>,
+                                   CrossAttentionBlock<Recipe, GatePolicy, EmptyRow>>;
+};
+
+/// The policies that shape a decoder. Derive from it and name Norm, FeedForward and Position.
+struct DecoderRecipeDefaults {
+  using HeadNorm = NoNorm;
+  using PostNorm = NoNorm;
+};
+
+template <class R>
+concept DecoderRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && Norm<typename R::PostNorm> &&
+                        PositionEncoding<typename R::Position> && requires { typename R::FeedForward; };
+
+/// A decoder-only language model: embeddings, a stack of blocks, a final norm, and a head onto the vocabulary.
+///
+/// Prefill, a chunk of it, one decode step and a batch of conversations are the same `forward` over a list of sequences.
+/// The decoder is const; what changes lives in each sequence's cache and memory.
+template <class Recipe, class Cross = NoCrossAttention>
+class Decoder {
+  static_assert(DecoderRecipe<Recipe>,
+                "duet: this decoder recipe lacks a policy. A recipe is a struct of types: Norm, FeedForward, Position, and "
+                "HeadNorm and PostNorm, which DecoderRecipeDefaults supplies.");
+
+ public:
+  static constexpr bool kReadsImages = Cross::kReadsImages;
+  /// Rotary positions go on beyond max_position_embeddings, if with less quality; a learned table ends.
+  static constexpr bool kPositionsExtend = Recipe::Position::kRotates;
+
+  Decoder(DecoderConfig config, const Weights& weights, const Weights& head_weights)
+      : config_((config.check(), std::move(config))),
+        embed_tokens_(weights, "embed_tokens", config_.vocab_size, config_.hidden_size),
+        positions_(config_.positions(), weights),
+        norm_(weights.scope("norm"), config_.hidden_size, config_.norm_eps) {
+    for (Index i = 0; i < config_.num_hidden_layers; ++i) add_layer(i, weights.scope("layers", i));
+    if (config_.head == LanguageHead::kOwn) {
+      lm_head_ = Linear(head_weights, "lm_head", config_.hidden_size, config_.vocab_size, Linear::Bias::kNone);
+    } else if (config_.head == LanguageHead::kTied) {
+      lm_head_ = Linear(Weights::Projection{embed_tokens_.as_head(), {}});
+    }
+  }
+
+  [[nodiscard]] const DecoderConfig& config() const noexcept { return config_; }
+  [[nodiscard]] Index hidden_size() const noexcept { return config_.hidden_size; }
+  [[nodiscard]] Index vocab_size() const noexcept { return config_.vocab_size; }
+
+  /// An empty cache with room for `capacity` positions.
+  [[nodiscard]] KvCache make_cache(Index capacity) const {
+    return {num_self_layers(), capacity, config_.num_key_value_heads, config_.head_dim};
+  }
+
+  /// hidden [ids, hidden_size] = token embeddings. Requires ids below vocab_size.
+  void embed(std::span<const TokenId> ids, MatrixView hidden) const { embed_tokens_.forward(ids, hidden); }
+
+  /// Keys and values of image rows [n, hidden_size] for every cross-attention layer, computed once per image.
+  [[nodiscard]] VisualMemory memorize(ConstMatrixView rows, Workspace& workspace) const
+    requires(kReadsImages)
+  {
+    VisualMemory memory(static_cast<Index>(cross_.size()), rows.rows(), config_.num_key_value_heads, config_.head_dim);
+    for (std::size_t i = 0; i < cross_.size(); ++i) {
+      cross_[i].memorize(rows, memory.layer(static_cast<Index>(i)), workspace);
+    }
+    return memory;
+  }
+
+  /// Runs embedded rows [rows, hidden_size] through the stack in place; each sequence's cache grows by its rows. The rows
+  /// end before the final norm.
+  ///
+  /// Requires room in every cache; positions within max_position_embeddings where positions are learned
+  template <class Observer = NoObserver>
+  void forward(MatrixView hidden, std::span<const Sequence> sequences, Phase phase, Workspace& workspace,
+               Observer&& observe = {}) const {
+    const auto frame = workspace.frame();
+    const auto positions = workspace.array<Index>(hidden.rows());
+    for (const Sequence& s : sequences) std::ranges::copy(s.positions, positions.begin() + s.row_begin);
+    positions_.embed(positions, hidden);
+    const kernels::RotaryAngles angles{workspace.matrix(hidden.rows(), positions_.num_pairs()),
+                                       workspace.matrix(hidden.rows(), positions_.num_pairs())};
+    positions_.angles(positions, angles);
+
+    Index next_self = 0, next_cross = 0;
+    const auto nothing = [](MatrixView) {};
+    const auto cross = [&](MatrixView) { read_images(hidden, sequences, next_cross++, phase, workspace, observe); };
+    const auto self = [&](auto&& between) {
+      blocks_[static_cast<std::size_t>(next_self)].forward(hidden, sequences, next_self, angles, phase, workspace, between);
+      ++next_self;
+    };
+    for (Index layer = 0; layer < config_.num_hidden_layers; ++layer) {
+      if constexpr (!kReadsImages) {
+        self(nothing);
+      } else if constexpr (std::is_same_v<typename Cross::Where, InsideBlock>) {
+        self(cross);
+      } else if constexpr (std::is_same_v<typename Cross::Where, OwnLayer>) {
+        is_cross_layer(layer) ? cross(hidden) : self(nothing);
+      } else {
+        if (is_cross_layer(layer)) cross(hidden);
+        self(nothing);
+      }
+      observe(Stage::kLayer, layer, ConstMatrixView(hidden));
+    }
+    for (const Sequence& s : sequences) s.cache->advance(s.rows);
+  }
+
+  /// out = norm(hidden) [rows, hidden_size].
+  void normalize(ConstMatrixView hidden, MatrixView out, Workspace& workspace) const {
+    norm_.forward(hidden, out, workspace);
+  }
+  /// logits [rows, vocab_size] of normalised rows.
+  void logits(ConstMatrixView normed, MatrixView out, Phase phase, Workspace& workspace) const {
+    lm_head_.forward(normed, out, phase, workspace);
+  }
+
+ private:
+  [[nodiscard]] bool is_cross_layer(Index layer) const {
+    return std::ranges::find(config_.cross_attention_layers, layer) != config_.cross_attention_layers.end();
+  }
+  /// Cross-attention `index` for the sequences that have an image; for the others the layer is not there.
+  template <class Observer>
+  void read_images(MatrixView hidden, std::span<const Sequence> sequences, Index index, Phase phase, Workspace& workspace,
+                   Observer& observe) const {
+    if constexpr (kReadsImages) {
+      const auto with_image = [](const Sequence& s) { return s.memory != nullptr && !s.memory->empty(); };
+      const auto look = [&](ConstMatrixView branch) { observe(Stage::kCrossAttention, index, branch); };
+      const auto& block = cross_[static_cast<std::size_t>(index)];
+      if (std::ranges::all_of(sequences, with_image)) {
+        block.forward(hidden, sequences, index, phase, workspace, look);
+        return;
+      }
+      for (Sequence alone : sequences) {
+        if (!with_image(alone)) continue;
+        const MatrixView rows = hidden.rows(std::exchange(alone.row_begin, 0), alone.rows);
+        block.forward(rows, std::span(&alone, 1), index, phase, workspace, look);
+      }
+    }
+  }
+  [[nodiscard]] Index num_self_layers() const noexcept { return static_cast<Index>(blocks_.size()); }
+
+  void add_layer(Index i, const Weights& layer) {
+    const auto add_self = [&] {
+      blocks_.emplace_back(config_.attention(i), config_.feed_forward(), config_.norm_eps, layer);
+    };
+    if constexpr (!kReadsImages) {
+      add_self();
+    } else if constexpr (std::is_same_v<typename Cross::Where, InsideBlock>) {
+      add_self();
+      cross_.emplace_back(config_.cross_attention(i), config_.norm_eps, layer, "cross_attn_layernorm");
+    } else if constexpr (std::is_same_v<typename Cross::Where, OwnLayer>) {
+      if (is_cross_layer(i)) {
+        cross_.emplace_back(config_.cross_attention(i), config_.feed_forward(), config_.norm_eps, layer);
+      } else {
+        add_self();
+      }
+    } else {
+      if (is_cross_layer(i)) {
+        cross_.emplace_back(config_.cross_attention(i), config_.feed_forward(), config_.norm_eps,
+                            layer.scope("cross_layer"));
+      }
+      add_self();
+    }
+  }
+
+  struct NoBlock {
+    template <class... Ts>
+    explicit NoBlock(const Ts&...) {}
+  };
+  template <class C>
+  struct CrossBlockOf {
+    using type = NoBlock;
+  };
+  template <class P, class G, class E>
+  struct CrossBlockOf<CrossAttention<P, G, E>> {
+    using type = typename CrossAttention<P, G, E>::template Block<Recipe>;
+  };
+
+  DecoderConfig config_;
+  Embedding embed_tokens_;  // [vocab_size, hidden_size]
+  typename Recipe::Position positions_;
+  std::vector<DecoderBlock<Recipe>> blocks_;                 // [layers with self-attention]
+  std::vector<typename CrossBlockOf<Cross>::type> cross_;  // [layers with cross-attention]
+  typename Recipe::Norm norm_;
+  Linear lm_head_;  // [vocab_size, hidden_size]
+};
+
+}  // namespace duet

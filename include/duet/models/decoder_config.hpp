@@ -1,0 +1,88 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "duet/layers/attention.hpp"
+#include "duet/layers/feed_forward.hpp"
+#include "duet/layers/positions.hpp"
+
+namespace duet {
+
+/// Where a decoder's logits come from.
+enum class LanguageHead : unsigned char {
+  kTied,  ///< the token embeddings, transposed
+  kOwn,   ///< lm_head.weight
+  kNone,  ///< no logits: a text encoder
+};
+
+/// Sizes of a decoder, named as config.json names them (Llama's spelling; a family's reader translates).
+struct DecoderConfig {
+  Index vocab_size = 0;
+  Index hidden_size = 0;
+  Index intermediate_size = 0;
+  Index num_hidden_layers = 0;
+  Index num_attention_heads = 0;
+  Index num_key_value_heads = 0;
+  Index head_dim = 0;
+  Index max_position_embeddings = 0;
+  float norm_eps = 1e-5f;
+  std::string hidden_act;
+  std::string_view hidden_act_key = "hidden_act";
+  RopeConfig rope;
+  Linear::Bias qkv_bias = Linear::Bias::kNone;
+  Linear::Bias attention_output_bias = Linear::Bias::kNone;
+  Linear::Bias mlp_bias = Linear::Bias::kNone;
+  LanguageHead head = LanguageHead::kOwn;
+  std::optional<float> attention_scale;  ///< absent: 1 / sqrt(head_dim)
+  std::vector<float> layer_scale;        ///< of attention scores, per layer; empty: all one
+
+  Index cross_attention_hidden_size = 0;      ///< width of the image rows; 0: hidden_size
+  std::vector<Index> cross_attention_layers;  ///< for placements that do not sit in every layer
+
+  [[nodiscard]] AttentionConfig attention(Index layer) const {
+    AttentionConfig config;
+    config.hidden_size = config.key_value_size = hidden_size;
+    config.num_attention_heads = num_attention_heads;
+    config.num_key_value_heads = num_key_value_heads;
+    config.head_dim = head_dim;
+    config.scale = attention_scale.value_or(1.0f / std::sqrt(static_cast<float>(head_dim)));
+    if (!layer_scale.empty()) config.scale *= layer_scale[static_cast<std::size_t>(layer)];
+    config.norm_eps = norm_eps;
+    config.qkv_bias = qkv_bias;
+    config.output_bias = attention_output_bias;
+    return config;
+  }
+  [[nodiscard]] AttentionConfig cross_attention(Index layer) const {
+    AttentionConfig config = attention(layer);
+    if (cross_attention_hidden_size > 0) config.key_value_size = cross_attention_hidden_size;
+    return config;
+  }
+  [[nodiscard]] FeedForwardConfig feed_forward() const {
+    return {hidden_size, intermediate_size, hidden_act, hidden_act_key, mlp_bias};
+  }
+  [[nodiscard]] PositionConfig positions() const { return {hidden_size, head_dim, max_position_embeddings, rope}; }
+
+  /// Throws Error{kInvalidArgument} unless the sizes are positive and fit one another.
+  void check() const {
+    const auto positive = [](std::string_view key, Index value) {
+      if (value > 0) return;
+      throw Error(ErrorKind::kInvalidArgument, concat("config.json: ", key), std::to_string(value), "a positive number");
+    };
+    positive("vocab_size", vocab_size);
+    positive("hidden_size", hidden_size);
+    positive("intermediate_size", intermediate_size);
+    positive("num_hidden_layers", num_hidden_layers);
+    positive("num_attention_heads", num_attention_heads);
+    positive("num_key_value_heads", num_key_value_heads);
+    positive("head_dim", head_dim);
+    positive("max_position_embeddings", max_position_embeddings);
+    if (num_attention_heads % num_key_value_heads != 0) {
+      throw Error(ErrorKind::kInvalidArgument, "config.json: num_attention_heads", std::to_string(num_attention_heads),
+                  concat("a multiple of num_key_value_heads, ", num_key_value_heads));
+    }
+  }
+};
+
+}  // namespace duet

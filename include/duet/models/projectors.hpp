@@ -1,0 +1,81 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "duet/layers/activation_choice.hpp"
+#include "duet/layers/linear.hpp"
+
+namespace duet {
+
+struct ProjectorConfig {
+  Index input_size = 0;   ///< width of the encoder's features
+  Index output_size = 0;  ///< hidden_size of the text model
+  std::string projector_hidden_act = "gelu";
+  Linear::Bias bias = Linear::Bias::kRequired;
+};
+
+/// image tokens = features · Wᵀ + b.
+///
+/// Shapes   features [n, input_size] → [n, output_size]; weights "linear"
+class LinearProjector {
+ public:
+  LinearProjector(const ProjectorConfig& config, const Weights& weights)
+      : linear_(weights, "linear", config.input_size, config.output_size, config.bias) {}
+
+  [[nodiscard]] Index input_size() const noexcept { return linear_.in_features(); }
+  [[nodiscard]] Index output_size() const noexcept { return linear_.out_features(); }
+  void project(ConstMatrixView features, MatrixView out, Workspace& workspace) const {
+    linear_.forward(features, out, Phase::kPrefill, workspace);
+  }
+
+ private:
+  Linear linear_;
+};
+
+/// A linear projection where the widths differ, nothing where they agree (VisionEncoderDecoder's enc_to_dec_proj).
+class IdentityOrLinear {
+ public:
+  IdentityOrLinear(const ProjectorConfig& config, const Weights& weights) : size_(config.output_size) {
+    if (config.input_size != config.output_size) linear_.emplace(config, weights);
+  }
+
+  [[nodiscard]] Index input_size() const noexcept { return linear_ ? linear_->input_size() : size_; }
+  [[nodiscard]] Index output_size() const noexcept { return size_; }
+  [[nodiscard]] bool is_identity() const noexcept { return !linear_; }
+  void project(ConstMatrixView features, MatrixView out, Workspace& workspace) const {
+    linear_ ? linear_->project(features, out, workspace) : copy(features, out);
+  }
+
+ private:
+  Index size_;
+  std::optional<LinearProjector> linear_;
+};
+
+/// image tokens = linear_2(act(linear_1(features))).
+///
+/// Shapes   features [n, input_size] → [n, output_size]; weights linear_1 [output_size, input_size], linear_2
+/// Source   Liu et al. 2023, 2310.03744 (LLaVA 1.5), section 3.2
+template <class Activation = ConfiguredActivation>
+class MlpProjector {
+ public:
+  MlpProjector(const ProjectorConfig& config, const Weights& weights)
+      : activation_("projector_hidden_act", config.projector_hidden_act),
+        linear_1_(weights, "linear_1", config.input_size, config.output_size, config.bias),
+        linear_2_(weights, "linear_2", config.output_size, config.output_size, config.bias) {}
+
+  [[nodiscard]] Index input_size() const noexcept { return linear_1_.in_features(); }
+  [[nodiscard]] Index output_size() const noexcept { return linear_2_.out_features(); }
+  void project(ConstMatrixView features, MatrixView out, Workspace& workspace) const {
+    const auto frame = workspace.frame();
+    const MatrixView inner = workspace.matrix(features.rows(), linear_1_.out_features());
+    linear_1_.forward(features, inner, Phase::kPrefill, workspace, activation_.function(workspace.kernels()));
+    linear_2_.forward(inner, out, Phase::kPrefill, workspace);
+  }
+
+ private:
+  ActivationChoice<Activation> activation_;
+  Linear linear_1_, linear_2_;
+};
+
+}  // namespace duet
