@@ -61,6 +61,12 @@ class CrossAttentionBranch {
     kernels::add_scaled(normed, gate_.factor(), hidden, workspace);
   }
 
+  /// Calls visit(weight) for every matrix that a text row goes through: not those of keys and values, which images do.
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    attention_.for_each_query_weight(visit);
+  }
+
  private:
   /// A query of zeros scores every key alike.
   static std::span<const kernels::KeyRange> attend_uniformly(const Sequence& s, MatrixView q, Workspace& workspace) {
@@ -112,6 +118,12 @@ class CrossAttentionBlock {
       }
     }
     kernels::add_scaled(branch, gate_.factor(), hidden, workspace);
+  }
+
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    branch_.for_each_weight(visit);
+    feed_forward_.for_each_weight(visit);
   }
 
  private:

@@ -42,6 +42,13 @@ class DecoderBlock {
     });
   }
 
+  /// Calls visit(weight) for every matrix that a row goes through.
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    attention_.for_each_weight(visit);
+    feed_forward_.for_each_weight(visit);
+  }
+
  private:
   /// Without a post norm the branch's last matmul adds to `hidden` itself.
   template <class Branch>

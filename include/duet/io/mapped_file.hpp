@@ -9,57 +9,90 @@
 #include <cstddef>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
 
 #include "duet/core/error.hpp"
+#include "duet/core/matrix.hpp"
 
 namespace duet {
 
-/// A file mapped read-only into memory: its pages are read when they are touched, and shared with every other process that
-/// maps the same file. The file must not shrink while it is mapped.
+/// How a file's bytes come into memory.
+enum class FileAccess : unsigned char {
+  kMap,   ///< pages are read when they are touched and shared by all processes; the file must not be changed meanwhile
+  kRead,  ///< a copy of our own, for files that may be rewritten or truncated under us (a mapping then dies of SIGBUS)
+};
+
+/// A file's bytes, read-only, mapped into memory or read into it.
 ///
-/// Errors  kFileNotReadable
+/// Errors  kFileNotReadable: missing, a folder, a pipe, empty, or refused by the system
+/// Cost    kMap: none until pages are touched; kRead: the whole file
 class MappedFile {
  public:
-  explicit MappedFile(const std::filesystem::path& path) {
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) throw unreadable(path, std::strerror(errno));
+  explicit MappedFile(const std::filesystem::path& path, FileAccess access = FileAccess::kMap) {
+    const Descriptor file(path);
     struct stat info {};
-    if (::fstat(file, &info) != 0 || !S_ISREG(info.st_mode)) {
-      ::close(file);
-      throw unreadable(path, S_ISDIR(info.st_mode) ? "a folder" : "something that is no regular file");
-    }
+    if (::fstat(file.number, &info) != 0) throw unreadable(path, system_text(errno));
+    if (S_ISDIR(info.st_mode)) throw unreadable(path, "a folder");
+    if (!S_ISREG(info.st_mode)) throw unreadable(path, "something that is no regular file");
+    if (info.st_size <= 0) throw unreadable(path, "an empty file", "is the download complete?");
     size_ = static_cast<std::size_t>(info.st_size);
-    if (size_ > 0) {
-      void* memory = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file, 0);
-      const int error = errno;
-      ::close(file);
-      if (memory == MAP_FAILED) throw unreadable(path, std::strerror(error));
-      data_ = static_cast<const std::byte*>(memory);
+    if (access == FileAccess::kMap) {
+      void* memory = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.number, 0);
+      if (memory == MAP_FAILED) throw unreadable(path, system_text(errno));
+      mapped_ = Mapping(static_cast<std::byte*>(memory), Unmap{size_});
     } else {
-      ::close(file);
+      copy_ = AlignedBuffer<std::byte>(size_);
+      read_all(file.number, path);
     }
-  }
-  MappedFile(MappedFile&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-  MappedFile& operator=(MappedFile&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(size_, other.size_);
-    return *this;
-  }
-  ~MappedFile() {
-    if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
   }
 
-  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+    return {mapped_ ? mapped_.get() : copy_.data(), size_};
+  }
 
  private:
-  static Error unreadable(const std::filesystem::path& path, std::string got) {
-    return {ErrorKind::kFileNotReadable, path.string(), std::move(got), "a readable file"};
+  struct Descriptor {
+    // O_NONBLOCK: a named pipe in place of a file is refused instead of waited for.
+    explicit Descriptor(const std::filesystem::path& path) : number(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+      if (number >= 0) return;
+      const int error = errno;
+      std::error_code ignored;
+      if (error == ENOENT && std::filesystem::is_symlink(path, ignored)) {
+        throw unreadable(path, "a link to a file that is not there", "is the download complete?");
+      }
+      throw unreadable(path, system_text(error));
+    }
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    ~Descriptor() { ::close(number); }
+    int number;
+  };
+  struct Unmap {
+    std::size_t size = 0;
+    void operator()(std::byte* memory) const noexcept { ::munmap(memory, size); }
+  };
+  using Mapping = std::unique_ptr<std::byte, Unmap>;
+
+  void read_all(int file, const std::filesystem::path& path) {
+    for (std::size_t done = 0; done < size_;) {
+      const ::ssize_t count = ::read(file, copy_.data() + done, size_ - done);
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) throw unreadable(path, system_text(errno));
+      if (count == 0) throw unreadable(path, "a file that shrinks while it is read");
+      done += static_cast<std::size_t>(count);
+    }
   }
 
-  const std::byte* data_ = nullptr;
+  static std::string system_text(int error) { return std::generic_category().message(error); }
+  static Error unreadable(const std::filesystem::path& path, std::string got, std::string hint = {}) {
+    return {ErrorKind::kFileNotReadable, path.string(), std::move(got), "a readable file", std::move(hint)};
+  }
+
+  Mapping mapped_;
+  AlignedBuffer<std::byte> copy_;
   std::size_t size_ = 0;
 };
 

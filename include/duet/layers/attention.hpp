@@ -100,6 +100,18 @@ class Attention {
     o_proj_.forward(heads, out, phase, workspace, nullptr, store);
   }
 
+  /// Calls visit(weight) for every matrix.
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    for (const Linear& linear : qkv_) visit(linear.weight());
+    visit(o_proj_.weight());
+  }
+  template <class Visit>
+  void for_each_query_weight(Visit&& visit) const {
+    visit(qkv_[0].weight());
+    visit(o_proj_.weight());
+  }
+
  private:
   [[nodiscard]] MatrixView queries_for(ConstMatrixView x, Workspace& workspace) const {
     return workspace.matrix(x.rows(), config_.num_attention_heads * config_.head_dim);

@@ -36,6 +36,12 @@ class FeedForward {
     down_proj_.forward(inner, out, phase, workspace, nullptr, store);
   }
 
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    visit(up_proj_.weight());
+    visit(down_proj_.weight());
+  }
+
  private:
   ActivationChoice<Activation> activation_;
   Linear up_proj_, down_proj_;
@@ -63,6 +69,12 @@ class GatedFeedForward {
     kernels::matmul(x, jobs, phase, workspace);
     kernels::multiply(up, gate, workspace);
     down_proj_.forward(gate, out, phase, workspace, nullptr, store);
+  }
+
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    for (const Linear& linear : gate_up_) visit(linear.weight());
+    visit(down_proj_.weight());
   }
 
  private:

@@ -106,6 +106,7 @@ class Decoder {
     const auto positions = workspace.array<Index>(hidden.rows());
     for (const Sequence& s : sequences) std::ranges::copy(s.positions, positions.begin() + s.row_begin);
     positions_.embed(positions, hidden);
+    observe(Stage::kEmbeds, 0, ConstMatrixView(hidden));
     const kernels::RotaryAngles angles{workspace.matrix(hidden.rows(), positions_.num_pairs()),
                                        workspace.matrix(hidden.rows(), positions_.num_pairs())};
     positions_.angles(positions, angles);
@@ -140,6 +141,26 @@ class Decoder {
   /// logits [rows, vocab_size] of normalised rows.
   void logits(ConstMatrixView normed, MatrixView out, Phase phase, Workspace& workspace) const {
     lm_head_.forward(normed, out, phase, workspace);
+  }
+
+  /// What one decoded row costs in weights: each is read, multiplied and added once.
+  struct Cost {
+    Index stack_weights = 0;  ///< of the blocks' matrices, those that run for text
+    Index head_weights = 0;
+    std::uint64_t bytes = 0;  ///< of both, as stored
+  };
+  [[nodiscard]] Cost cost() const {
+    Cost cost;
+    const auto count = [&](const WeightMatrix& weight, Index& total) {
+      total += weight.out_features * weight.in_features;
+      cost.bytes += weight.bytes();
+    };
+    for (const auto& block : blocks_) block.for_each_weight([&](const WeightMatrix& w) { count(w, cost.stack_weights); });
+    if constexpr (kReadsImages) {
+      for (const auto& block : cross_) block.for_each_weight([&](const WeightMatrix& w) { count(w, cost.stack_weights); });
+    }
+    count(lm_head_.weight(), cost.head_weights);
+    return cost;
   }
 
  private:

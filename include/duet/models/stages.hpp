@@ -6,11 +6,11 @@ namespace duet {
 
 /// The places in a model where one can look, in the order in which they run.
 enum class Stage : unsigned char {
-  kVisionEmbeds,    ///< input of the first encoder block [num_features, hidden_size]
+  kVisionEmbeds,    ///< patches, class token and positions, before any norm [num_features, hidden_size]
   kVisionLayer,     ///< output of encoder block i
   kVisionOut,       ///< the encoder's last hidden state
   kProjected,       ///< image rows [num_image_tokens, hidden_size of the text]
-  kEmbeds,          ///< token embeddings [rows, hidden_size]
+  kEmbeds,          ///< input of the first decoder layer [rows, hidden_size]
   kCrossAttention,  ///< cross-attention i before its gate
   kLayer,           ///< output of decoder layer i, before the final norm
   kFinalNorm,       ///< after the final norm

@@ -145,6 +145,14 @@ class VisionTransformer {
   /// Rows that come out for each image.
   [[nodiscard]] Index num_features() const noexcept { return rows_per_image() - dropped_rows(); }
 
+  /// Blocks that run: those above every wanted hidden state need not.
+  [[nodiscard]] Index num_layers_run() const noexcept {
+    if (config_.feature_layers.empty()) return config_.num_hidden_layers;
+    Index last = 0;
+    for (const Index layer : config_.feature_layers) last = std::max(last, resolved(layer));
+    return last;
+  }
+
   /// Encodes the images. The rows live in the workspace until the caller's frame ends.
   /// Errors  kShapeMismatch when the pixels are not of the size the encoder was built for
   template <class Observer = NoObserver>
@@ -154,11 +162,12 @@ class VisionTransformer {
     const auto frame = workspace.frame();
     const MatrixView hidden = embed(input, workspace);
     observe(Stage::kVisionEmbeds, 0, ConstMatrixView(hidden));
+    if constexpr (!Recipe::StemNorm::kIdentity) stem_norm_.forward(hidden, hidden, workspace);
     const Index rows = rows_per_image();
     const auto visible = workspace.array<kernels::KeyRange>(rows);
     std::ranges::fill(visible, kernels::KeyRange{0, rows});
     take(hidden, 0, input.num_images, out);
-    const Index last = std::remove_reference_t<Observer>::kLooks ? config_.num_hidden_layers : last_needed_layer();
+    const Index last = std::remove_reference_t<Observer>::kLooks ? config_.num_hidden_layers : num_layers_run();
     for (Index i = 0; i < last; ++i) {
       blocks_[static_cast<std::size_t>(i)].forward(hidden, rows, visible, {}, workspace);
       observe(Stage::kVisionLayer, i, ConstMatrixView(hidden));
@@ -177,13 +186,6 @@ class VisionTransformer {
   [[nodiscard]] Index resolved(Index layer) const noexcept {
     return layer < 0 ? config_.num_hidden_layers + 1 + layer : layer;
   }
-  /// Blocks above every wanted hidden state need not run.
-  [[nodiscard]] Index last_needed_layer() const noexcept {
-    if (config_.feature_layers.empty()) return config_.num_hidden_layers;
-    Index last = 0;
-    for (const Index layer : config_.feature_layers) last = std::max(last, resolved(layer));
-    return last;
-  }
 
   void check(const VisualInput& input) const {
     if (input.num_channels == config_.num_channels && input.height == config_.image_size &&
@@ -195,7 +197,7 @@ class VisionTransformer {
                 "does preprocessor_config.json belong to this checkpoint?");
   }
 
-  /// [class token, patches] + positions, through the stem norm.
+  /// [class token, patches] + positions.
   [[nodiscard]] MatrixView embed(const VisualInput& input, Workspace& workspace) const {
     const Index rows = rows_per_image();
     const MatrixView hidden = workspace.matrix(input.num_images * rows, config_.hidden_size);
@@ -208,7 +210,6 @@ class VisionTransformer {
         image.data()[j] += position_embedding_[static_cast<std::size_t>(j)];
       }
     }
-    if constexpr (!Recipe::StemNorm::kIdentity) stem_norm_.forward(hidden, hidden, workspace);
     return hidden;
   }
 

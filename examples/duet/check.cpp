@@ -1,0 +1,194 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <set>
+
+#include "commands.hpp"
+#include "duet/pipeline/image_processor.hpp"
+#include "load_model.hpp"
+#include "tensor_file.hpp"
+
+namespace {
+
+using duet::Index;
+using duet::NamedTensor;
+using duet::TensorView;
+
+struct Tolerances {
+  double pixels = 1e-5;   ///< absolute
+  double stages = 1e-4;   ///< relative to the largest golden magnitude of the tensor
+};
+
+/// golden.json's own tolerances. Its keys carry explanations behind the word that matters.
+Tolerances read_tolerances(const std::filesystem::path& folder) {
+  Tolerances result;
+  if (!std::filesystem::exists(folder / "golden.json")) return result;
+  const nlohmann::json golden = duet::read_json_file(folder / "golden.json");
+  const duet::JsonView tolerance = duet::JsonView(golden, "golden.json").object_or_empty("tolerance");
+  for (const auto& [key, value] : tolerance.json().items()) {
+    if (!value.is_number()) continue;
+    if (key.starts_with("pixel_values")) result.pixels = value.get<double>();
+    if (key.starts_with("hidden")) result.stages = value.get<double>();
+  }
+  return result;
+}
+
+/// Collects verdicts in the order of the model's stages and prints one line each.
+class Report {
+ public:
+  struct Worst {
+    double error = 0;
+    Index position = 0;
+  };
+
+  void compared(const std::string& file, const std::string& stage, const TensorView& golden, Worst worst, double bound,
+                const char* unit) {
+    ++compared_;
+    const bool good = worst.error <= bound;  // false for NaN
+    std::printf("%-9s %s %s: worst error %.3g at %s, allowed %.3g%s\n", good ? "equal" : "DIFFERENT", file.c_str(), stage.c_str(),
+                worst.error, place(golden.shape, worst.position).c_str(), bound, unit);
+    if (!good) differs(file + " " + stage);
+  }
+  void wrong_shape(const std::string& file, const std::string& stage, const std::string& got, const std::string& expected) {
+    ++compared_;
+    std::printf("DIFFERENT %s %s: got shape %s, expected %s\n", file.c_str(), stage.c_str(), got.c_str(), expected.c_str());
+    differs(file + " " + stage);
+  }
+  void skipped(const std::string& file, const std::string& name) { skipped_.push_back(file + " " + name); }
+
+  [[nodiscard]] int finish() const {
+    if (!skipped_.empty()) {
+      std::printf("not compared:\n");
+      for (const std::string& name : skipped_) std::printf("  %s\n", name.c_str());
+    }
+    if (compared_ == 0) {
+      std::fprintf(stderr, "duet check: nothing was compared: no golden*.safetensors with tensors that this model makes\n");
+      return 1;
+    }
+    if (!first_.empty()) {
+      std::fprintf(stderr, "duet check: %d of %d stages differ; the first is %s\n", different_, compared_, first_.c_str());
+      return 1;
+    }
+    std::printf("all %d stages agree\n", compared_);
+    return 0;
+  }
+
+ private:
+  void differs(const std::string& stage) {
+    ++different_;
+    if (first_.empty()) first_ = stage;
+  }
+  static std::string place(const std::vector<Index>& shape, Index position) {
+    std::vector<Index> at(shape.size());
+    for (std::size_t i = shape.size(); i-- > 0;) {
+      at[i] = shape[i] == 0 ? 0 : position % shape[i];
+      position = shape[i] == 0 ? 0 : position / shape[i];
+    }
+    return duet::shape_text(at);
+  }
+
+  int compared_ = 0, different_ = 0;
+  std::string first_;
+  std::vector<std::string> skipped_;
+};
+
+/// The largest |got - golden| over positions where `counts` holds, and the largest golden magnitude there.
+template <class Counts>
+std::pair<Report::Worst, double> compare(const std::vector<double>& got, const std::vector<double>& golden, Counts&& counts) {
+  Report::Worst worst;
+  double largest = 0;
+  for (std::size_t i = 0; i < golden.size(); ++i) {
+    if (!counts(i)) continue;
+    largest = std::max(largest, std::abs(golden[i]));
+    const double error = std::abs(got[i] - golden[i]);
+    if (error > worst.error || std::isnan(error)) worst = {error, static_cast<Index>(i)};
+    if (std::isnan(error)) break;
+  }
+  return {worst, largest};
+}
+
+TensorView view_of(const NamedTensor& tensor) { return {tensor.data.data(), tensor.dtype, tensor.shape}; }
+
+void check_run(const duet::AnyModel& model, const std::filesystem::path& path, const Tolerances& tolerances, Report& report) {
+  const TensorFile file(path);
+  const std::string name = path.filename().string();
+  const duet::ReferenceInputs inputs = read_inputs(file, model.rules());
+  const TensorView* ids = file.tensors().find("generated_ids");
+  const Index new_tokens = ids != nullptr && ids->shape.size() == 2 ? ids->shape[1] : 0;
+  std::set<std::string> done;
+  for (const NamedTensor& stage : model.forward(inputs, new_tokens)) {
+    const TensorView* golden = file.tensors().find(stage.name);
+    if (golden == nullptr) continue;
+    done.insert(stage.name);
+    if (golden->shape != stage.shape) {
+      report.wrong_shape(name, stage.name, duet::shape_text(stage.shape), duet::shape_text(golden->shape));
+      continue;
+    }
+    const bool per_token = stage.shape.size() == 3 && stage.shape[0] == inputs.batch && stage.shape[1] == inputs.length &&
+                           !stage.name.starts_with("vision") && stage.name != "projected";
+    const auto counts = [&](std::size_t i) {  // rows of padding mean nothing
+      return !per_token || inputs.attention_mask.empty() || inputs.attention_mask[i / static_cast<std::size_t>(stage.shape[2])] != 0;
+    };
+    const auto [worst, largest] = compare(numbers(view_of(stage)), numbers(*golden), counts);
+    const bool exact = stage.name == "generated_ids";
+    report.compared(name, stage.name, *golden, worst, exact ? 0 : tolerances.stages * largest, "");
+  }
+  for (const std::string& stored : file.tensors().names()) {
+    if (!stored.starts_with("inputs.") && !done.contains(stored)) report.skipped(name, stored);
+  }
+}
+
+/// Tensors "IMAGE.png:pixel_values": each picture through the folder's own preprocessing.
+void check_preprocessing(const std::filesystem::path& folder, const std::filesystem::path& path, const Tolerances& tolerances,
+                         Report& report) {
+  const TensorFile file(path);
+  const std::string name = path.filename().string();
+  const auto processor = duet::ImageProcessor::load(folder);
+  for (const std::string& stored : file.tensors().names()) {
+    const auto colon = stored.find(':');
+    if (colon == std::string::npos || stored.substr(colon + 1) != "pixel_values") {
+      report.skipped(name, stored);
+      continue;
+    }
+    const auto pixels = processor.process(duet::Image::open(folder / stored.substr(0, colon)));
+    const TensorView& golden = file.get(stored);
+    const std::vector<Index> shape{1, pixels.channels, pixels.height, pixels.width};
+    if (golden.shape != shape) {
+      report.wrong_shape(name, stored, duet::shape_text(shape), duet::shape_text(golden.shape));
+      continue;
+    }
+    const std::vector<double> got(pixels.values.begin(), pixels.values.end());
+    const auto [worst, largest] = compare(got, numbers(golden), [](std::size_t) { return true; });
+    report.compared(name, stored, golden, worst, tolerances.pixels, "");
+  }
+}
+
+}  // namespace
+
+int check(const std::string& model_folder, int threads) {
+  const std::filesystem::path folder(model_folder);
+  const auto model = load_model(folder, {threads});
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("golden") && name.ends_with(".safetensors")) files.push_back(entry.path());
+  }
+  // Preprocessing comes first in a model, then the main run.
+  const auto rank = [](const std::filesystem::path& p) { return p.filename() == "golden_preproc.safetensors" ? 0 : 1; };
+  std::ranges::sort(files, [&](const auto& a, const auto& b) { return std::pair(rank(a), a) < std::pair(rank(b), b); });
+  if (files.empty()) {
+    throw duet::Error(duet::ErrorKind::kFileNotReadable, model_folder, "no golden*.safetensors", "at least one",
+                      "check replays the reference's outputs that lie beside a checkpoint");
+  }
+  const Tolerances tolerances = read_tolerances(folder);
+  Report report;
+  for (const auto& file : files) {
+    if (rank(file) == 0) {
+      check_preprocessing(folder, file, tolerances, report);
+    } else {
+      check_run(*model, file, tolerances, report);
+    }
+  }
+  return report.finish();
+}

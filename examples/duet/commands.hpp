@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "duet/pipeline/sampler.hpp"
+
+// The verbs of the program, each in a file of its own. They return an exit code, and throw duet::Error for bad input.
+
+struct RunOptions {
+  std::string model;
+  std::vector<std::string> images;
+  std::optional<std::string> prompt;
+  std::vector<duet::TokenId> prompt_ids;
+  std::optional<duet::Index> max_new_tokens;
+  std::optional<float> temperature, top_p, min_p, repetition_penalty;
+  std::optional<duet::Index> top_k;
+  std::uint64_t seed = 0;
+  std::vector<std::string> stop;
+  int threads = 0;
+  bool json = false;
+};
+int run(const RunOptions& options);
+
+struct ChatOptions {
+  std::string model;
+  duet::Index context = 4096;
+  std::optional<duet::Index> max_new_tokens;
+  std::optional<float> temperature;
+  std::uint64_t seed = 0;
+  int threads = 0;
+};
+int chat(const ChatOptions& options);
+
+struct ForwardOptions {
+  std::string model, input, output;
+  duet::Index max_new_tokens = 0;
+  int threads = 0;
+};
+int forward(const ForwardOptions& options);
+
+struct PreprocessOptions {
+  std::string model;
+  std::vector<std::string> images;
+  std::string output;
+};
+int preprocess(const PreprocessOptions& options);
+
+int tokenize(const std::string& model);
+
+int inspect(const std::string& model, bool json);
+
+int check(const std::string& model, int threads);
+
+struct BenchOptions {
+  std::string model, shape, weights;
+  duet::Index prefill = 512, decode = 64;
+  bool image = false;
+  int threads = 0;
+  bool json = false;
+};
+int bench(const BenchOptions& options);

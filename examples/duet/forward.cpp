@@ -1,0 +1,11 @@
+#include "commands.hpp"
+#include "load_model.hpp"
+#include "tensor_file.hpp"
+
+int forward(const ForwardOptions& options) {
+  const auto model = load_model(options.model, {options.threads});
+  const TensorFile file(options.input);
+  const duet::ReferenceInputs inputs = read_inputs(file, model->rules());
+  duet::write_safetensors(options.output, model->forward(inputs, options.max_new_tokens), {{"format", "pt"}});
+  return 0;
+}

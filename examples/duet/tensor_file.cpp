@@ -1,0 +1,106 @@
+#include "tensor_file.hpp"
+
+#include <cstring>
+
+
+using duet::concat;
+using duet::DType;
+using duet::Error;
+using duet::ErrorKind;
+using duet::Index;
+using duet::TensorView;
+
+namespace {
+
+template <class T>
+double number_at(const std::byte* data, std::size_t i) {
+  T value;
+  std::memcpy(&value, data + i * sizeof(T), sizeof(T));
+  return static_cast<double>(value);
+}
+
+double number_at(const TensorView& view, std::size_t i) {
+  switch (view.dtype) {
+    case DType::kF64: return number_at<double>(view.data, i);
+    case DType::kF32: return number_at<float>(view.data, i);
+    case DType::kI64: return number_at<std::int64_t>(view.data, i);
+    case DType::kI32: return number_at<std::int32_t>(view.data, i);
+    case DType::kI16: return number_at<std::int16_t>(view.data, i);
+    case DType::kI8: return number_at<std::int8_t>(view.data, i);
+    case DType::kU8:
+    case DType::kBool: return number_at<std::uint8_t>(view.data, i);
+    case DType::kF16:
+    case DType::kBF16: {
+      std::uint16_t bits;
+      std::memcpy(&bits, view.data + 2 * i, sizeof bits);
+      return view.dtype == DType::kF16 ? static_cast<double>(duet::to_float(duet::F16{bits}))
+                                       : static_cast<double>(duet::to_float(duet::Bf16{bits}));
+    }
+  }
+  return 0;
+}
+
+/// A [batch, length] tensor of the same shape as the ids, or nothing.
+template <class T>
+std::vector<T> optional_integers(const TensorFile& file, std::string_view name, const std::vector<Index>& shape) {
+  const TensorView* view = file.tensors().find(name);
+  if (view == nullptr) return {};
+  if (view->shape != shape) {
+    throw Error(ErrorKind::kShapeMismatch, std::string(name), duet::shape_text(view->shape), duet::shape_text(shape));
+  }
+  std::vector<T> result;
+  for (const double value : numbers(*view)) result.push_back(static_cast<T>(value));
+  return result;
+}
+
+}  // namespace
+
+std::vector<double> numbers(const TensorView& view) {
+  std::vector<double> result(static_cast<std::size_t>(view.size()));
+  for (std::size_t i = 0; i < result.size(); ++i) result[i] = number_at(view, i);
+  return result;
+}
+
+const TensorView& TensorFile::get(std::string_view name) const {
+  if (const TensorView* view = tensors_.find(name)) return *view;
+  throw Error(ErrorKind::kMissingTensor, tensors_.where(), concat("no tensor ", name), "it");
+}
+
+duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::PromptRules& rules) {
+  duet::ReferenceInputs inputs;
+  const bool encoder_decoder = rules.decoder_start_token_id.has_value();
+  if (const TensorView* pixels = file.tensors().find("inputs.pixel_values")) {
+    if (pixels->shape.size() != 4) {
+      throw Error(ErrorKind::kShapeMismatch, "inputs.pixel_values", duet::shape_text(pixels->shape),
+                  "[images, channels, height, width]");
+    }
+    duet::VisualInput input;
+    input.num_images = pixels->shape[0];
+    input.num_channels = pixels->shape[1];
+    input.height = pixels->shape[2];
+    input.width = pixels->shape[3];
+    for (const double value : numbers(*pixels)) input.pixels.push_back(static_cast<float>(value));
+    inputs.pixel_values = std::move(input);
+  }
+  const std::string ids_name = encoder_decoder ? "inputs.decoder_input_ids" : "inputs.input_ids";
+  if (const TensorView* ids = file.tensors().find(ids_name)) {
+    if (ids->shape.size() != 2) {
+      throw Error(ErrorKind::kShapeMismatch, ids_name, duet::shape_text(ids->shape), "[batch, length]");
+    }
+    inputs.batch = ids->shape[0];
+    inputs.length = ids->shape[1];
+    for (const double value : numbers(*ids)) inputs.input_ids.push_back(static_cast<duet::TokenId>(value));
+    const std::string mask = encoder_decoder ? "inputs.decoder_attention_mask" : "inputs.attention_mask";
+    inputs.attention_mask = optional_integers<std::uint8_t>(file, mask, ids->shape);
+    inputs.position_ids = optional_integers<Index>(file, "inputs.position_ids", ids->shape);
+  } else if (encoder_decoder && inputs.pixel_values) {  // as generation starts
+    inputs.batch = inputs.pixel_values->num_images;
+    inputs.length = 1;
+    inputs.input_ids.assign(static_cast<std::size_t>(inputs.batch), *rules.decoder_start_token_id);
+  }
+  if (inputs.input_ids.empty() && !inputs.pixel_values) {
+    throw Error(ErrorKind::kInvalidArgument, file.tensors().where(), "no inputs", "tensors inputs.input_ids, inputs.pixel_values …",
+                "name each tensor inputs.<argument of the reference's forward()>");
+  }
+  return inputs;
+}

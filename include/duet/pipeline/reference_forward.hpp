@@ -1,0 +1,270 @@
+#pragma once
+
+#include <map>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "duet/io/safetensors_writer.hpp"
+#include "duet/models/contrastive_model.hpp"
+#include "duet/models/image_classifier.hpp"
+#include "duet/pipeline/session.hpp"
+
+namespace duet {
+
+/// Arguments of the reference's forward(), by its names.
+struct ReferenceInputs {
+  Index batch = 0, length = 0;
+  std::vector<TokenId> input_ids;            ///< [batch, length]; decoder_input_ids of an encoder-decoder
+  std::vector<std::uint8_t> attention_mask;  ///< [batch, length] or empty: all ones
+  std::vector<Index> position_ids;           ///< [batch, length] or empty: 0, 1, 2 …
+  std::optional<VisualInput> pixel_values;
+
+  /// Rows of batch entry `b` that are no padding: one run.
+  /// Errors  kInvalidArgument when the mask has holes
+  [[nodiscard]] std::pair<Index, Index> unpadded(Index b) const {
+    if (attention_mask.empty()) return {0, length};
+    const auto row = std::span(attention_mask).subspan(static_cast<std::size_t>(b * length), static_cast<std::size_t>(length));
+    const auto first = std::ranges::find_if(row, [](std::uint8_t m) { return m != 0; });
+    const auto last = std::find(first, row.end(), std::uint8_t{0});
+    if (first == row.end() || std::find_if(last, row.end(), [](std::uint8_t m) { return m != 0; }) != row.end()) {
+      throw Error(ErrorKind::kInvalidArgument, concat("inputs.attention_mask[", b, "]"), "a mask with holes or without a one",
+                  "one run of ones");
+    }
+    return {first - row.begin(), last - row.begin()};
+  }
+};
+
+/// Copies what a model shows on its way, under the names that the golden files use.
+class StageRecorder {
+ public:
+  static constexpr bool kLooks = true;
+
+  explicit StageRecorder(std::vector<NamedTensor>& out) : out_(&out) {}
+  /// The leading extents that the next stages' rows stand for: [groups, rows / groups, width].
+  void set_groups(Index groups) noexcept { groups_ = groups; }
+
+  void operator()(Stage stage, Index index, ConstMatrixView rows) {
+    static constexpr std::string_view kNames[] = {"vision_embeds", "vision_layer_out.", "vision_out", "projected",
+                                                  "embeds", "cross_attn_out.", "layer_out.", "final_norm"};
+    std::string name(kNames[static_cast<std::size_t>(stage)]);
+    if (name.ends_with('.')) name += std::to_string(index);
+    add(std::move(name), {groups_, groups_ == 0 ? 0 : rows.rows() / groups_, rows.cols()}, rows);
+  }
+  void add(std::string name, std::vector<Index> shape, ConstMatrixView rows) {
+    std::vector<float> values;
+    for (Index i = 0; i < rows.rows(); ++i) values.insert(values.end(), rows.row(i).begin(), rows.row(i).end());
+    out_->push_back(NamedTensor::floats(std::move(name), std::move(shape), values));
+  }
+
+ private:
+  std::vector<NamedTensor>* out_;
+  Index groups_ = 1;
+};
+
+namespace detail {
+
+/// Splits image rows among batch entries: by placeholders where the prompt has them, else one image an entry.
+template <class Model>
+std::vector<ImageRows> rows_per_entry(const ReferenceInputs& inputs, std::optional<TokenId> image_token_id, ImageRows all) {
+  std::vector<ImageRows> result(static_cast<std::size_t>(inputs.batch));
+  if (all.empty()) return result;
+  Index begin = 0;
+  for (Index b = 0; b < inputs.batch; ++b) {
+    Index count = 0;
+    if (image_token_id) {
+      const auto ids = std::span(inputs.input_ids).subspan(static_cast<std::size_t>(b * inputs.length), static_cast<std::size_t>(inputs.length));
+      count = std::ranges::count(ids, *image_token_id);
+    } else {
+      count = all.rows.rows() / inputs.batch;
+    }
+    const bool last = b + 1 == inputs.batch;
+    if (begin + count > all.rows.rows() || (last && begin + count != all.rows.rows())) {
+      throw Error(ErrorKind::kShapeMismatch, "inputs.input_ids", concat(begin + count, " image placeholders"),
+                  concat(all.rows.rows(), ", one for each image token"));
+    }
+    result[static_cast<std::size_t>(b)].rows = Matrix::clone(all.rows.view().rows(begin, count));
+    begin += count;
+  }
+  return result;
+}
+
+/// The part [begin, end) of batch entry b as a prompt of a sequence whose slot 0 is row 0.
+inline Prompt prompt_of(const ReferenceInputs& inputs, Index b, Index begin, Index end, std::optional<TokenId> image_token_id,
+                        Index num_image_rows, Index vocab_size) {
+  const auto [first, last] = inputs.unpadded(b);
+  Prompt prompt;
+  for (Index i = begin; i < end; ++i) {
+    const auto at = static_cast<std::size_t>(b * inputs.length + i);
+    TokenId id = inputs.input_ids[at];
+    if (image_token_id && id == *image_token_id) {
+      prompt.image_rows.push_back(i - begin);
+      if (id >= vocab_size) id = 0;  // a placeholder beyond the table: its row is replaced anyway
+    }
+    if (id < 0 || id >= vocab_size) {
+      throw Error(ErrorKind::kInvalidArgument, concat("inputs.input_ids[", b, ", ", i, "]"), std::to_string(id),
+                  concat("between 0 and ", vocab_size - 1));
+    }
+    prompt.ids.push_back(id);
+    prompt.positions.push_back(inputs.position_ids.empty() ? i - begin : inputs.position_ids[at]);
+    prompt.visible.push_back({std::max<Index>(first - begin, 0), std::max(i - begin + 1, first - begin)});
+    prompt.visible_images.push_back({0, num_image_rows});
+  }
+  return prompt;
+}
+
+}  // namespace detail
+
+/// Runs a language model as the reference's forward() does, a left-padded batch included, and then generates greedily,
+/// ignoring end-of-text: every stage by the name that golden files give it.
+template <class Model>
+std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceInputs& inputs, Index max_new_tokens,
+                                           std::optional<TokenId> image_token_id, Compute compute) {
+  constexpr bool kHasVision = requires { model.vision(); };
+  const auto& decoder = model.decoder();
+  std::vector<NamedTensor> out;
+  StageRecorder record(out);
+  Workspace workspace(compute);
+  const Index batch = inputs.batch, length = inputs.length, rows = batch * length;
+  if (rows == 0) throw Error(ErrorKind::kInvalidArgument, "inputs.input_ids", "no tokens", "at least one");
+
+  ImageRows images;
+  if (inputs.pixel_values) {
+    if constexpr (kHasVision) {
+      record.set_groups(inputs.pixel_values->num_images);
+      images = model.encode(*inputs.pixel_values, workspace, record);
+    } else {
+      throw Error(ErrorKind::kInvalidArgument, "inputs.pixel_values", "an image", "none for a model that reads text alone");
+    }
+  }
+  const std::vector<ImageRows> per_entry = detail::rows_per_entry<Model>(inputs, image_token_id, std::move(images));
+
+  std::vector<Prompt> prompts;
+  std::vector<KvCache> caches;
+  std::vector<typename Model::Memory> memories(static_cast<std::size_t>(batch));
+  const auto frame = workspace.frame();
+  const MatrixView hidden = workspace.matrix(rows, decoder.hidden_size());  // [batch * length, hidden_size]
+  for (Index b = 0; b < batch; ++b) {
+    const auto at = static_cast<std::size_t>(b);
+    prompts.push_back(detail::prompt_of(inputs, b, 0, length, image_token_id, per_entry[at].rows.rows(), decoder.vocab_size()));
+    for (const Index position : prompts.back().positions) {
+      const Index most = decoder.config().max_position_embeddings;
+      if (position >= 0 && (position < most || Model::Decoder::kPositionsExtend)) continue;
+      throw Error(ErrorKind::kContextFull, "inputs.position_ids", std::to_string(position), concat("below ", most));
+    }
+    caches.push_back(decoder.make_cache(length));
+    model.fuse(prompts.back(), per_entry[at], hidden.rows(b * length, length), memories[at], workspace);
+  }
+  record.set_groups(batch);
+  std::vector<Sequence> sequences;
+  for (Index b = 0; b < batch; ++b) {
+    const auto at = static_cast<std::size_t>(b);
+    const VisualMemory* memory = nullptr;
+    if constexpr (kHasVision) memory = Model::FusionPolicy::memory_of(memories[at]);
+    const Prompt& p = prompts[at];
+    sequences.push_back({&caches[at], memory, p.positions, p.visible, p.visible_images, b * length, length});
+  }
+  decoder.forward(hidden, sequences, Phase::kPrefill, workspace, record);
+  decoder.normalize(hidden, hidden, workspace);
+  record(Stage::kFinalNorm, 0, hidden);
+  const MatrixView logits = workspace.matrix(rows, decoder.vocab_size());
+  decoder.logits(hidden, logits, Phase::kPrefill, workspace);
+  record.add("logits", {batch, length, decoder.vocab_size()}, logits);
+  if (max_new_tokens <= 0) return out;
+
+  std::vector<std::int64_t> ids;
+  Matrix steps(batch * max_new_tokens, decoder.vocab_size());
+  for (Index b = 0; b < batch; ++b) {
+    const auto [begin, end] = inputs.unpadded(b);
+    const ImageRows& mine = per_entry[static_cast<std::size_t>(b)];
+    const Prompt prompt = detail::prompt_of(inputs, b, begin, end, image_token_id, mine.rows.rows(), decoder.vocab_size());
+    Session<Model> session(model, compute, {.max_length = prompt.size() + max_new_tokens - 1});
+    std::span<const float> next = session.prefill(prompt, mine);
+    for (Index step = 0; step < max_new_tokens; ++step) {
+      std::ranges::copy(next, steps.view().row(b * max_new_tokens + step).begin());
+      const auto best = static_cast<TokenId>(std::ranges::max_element(next) - next.begin());
+      ids.push_back(best);
+      if (step + 1 < max_new_tokens) next = session.decode(best);
+    }
+  }
+  out.push_back(NamedTensor::int64s("generated_ids", {batch, max_new_tokens}, ids));
+  record.add("generated_logits", {batch, max_new_tokens, decoder.vocab_size()}, steps);
+  return out;
+}
+
+namespace detail {
+
+inline const VisualInput& required_pixels(const ReferenceInputs& inputs) {
+  if (inputs.pixel_values) return *inputs.pixel_values;
+  throw Error(ErrorKind::kInvalidArgument, "inputs.pixel_values", "nothing", "an image for a vision model");
+}
+
+}  // namespace detail
+
+/// A vision model on its own: its stages, and logits when it classifies.
+template <class Vision>
+std::vector<NamedTensor> reference_forward(const ImageClassifier<Vision>& model, const ReferenceInputs& inputs, Index,
+                                           std::optional<TokenId>, Compute compute) {
+  std::vector<NamedTensor> out;
+  StageRecorder record(out);
+  Workspace workspace(compute);
+  const VisualInput& pixels = detail::required_pixels(inputs);
+  record.set_groups(pixels.num_images);
+  const auto frame = workspace.frame();
+  const Features features = model.vision().encode(pixels, workspace, record);
+  record(Stage::kFinalNorm, 0, features.rows);
+  if (model.num_labels() > 0) {
+    const Matrix logits = model.classify(features, workspace);
+    record.add("logits", {logits.rows(), logits.cols()}, logits);
+  } else {
+    record.add("last_hidden_state", {pixels.num_images, features.rows_per_image, features.rows.cols()}, features.rows);
+  }
+  return out;
+}
+
+/// Both towers of a contrastive model and how their outputs compare.
+template <class Vision, class Text>
+std::vector<NamedTensor> reference_forward(const ContrastiveModel<Vision, Text>& model, const ReferenceInputs& inputs, Index,
+                                           std::optional<TokenId>, Compute compute) {
+  std::vector<NamedTensor> out;
+  StageRecorder record(out);
+  Workspace workspace(compute);
+  std::optional<Matrix> images, texts;
+  if (inputs.pixel_values) {
+    record.set_groups(inputs.pixel_values->num_images);
+    images = model.embed_images(*inputs.pixel_values, workspace, record);
+    record.add("image_embeds", {images->rows(), images->cols()}, *images);
+  }
+  if (!inputs.input_ids.empty()) {
+    for (const TokenId id : inputs.input_ids) {
+      if (id >= 0 && id < model.text().vocab_size()) continue;
+      throw Error(ErrorKind::kInvalidArgument, "inputs.input_ids", std::to_string(id), concat("between 0 and ", model.text().vocab_size() - 1));
+    }
+    if (inputs.length > model.text().config().max_position_embeddings) {
+      throw Error(ErrorKind::kContextFull, "inputs.input_ids", concat(inputs.length, " tokens"),
+                  concat("at most max_position_embeddings, ", model.text().config().max_position_embeddings));
+    }
+    record.set_groups(inputs.batch);
+    texts = model.embed_texts(inputs.input_ids, inputs.batch, workspace, record);
+    record.add("text_embeds", {texts->rows(), texts->cols()}, *texts);
+    for (std::size_t i = 0, n = out.size(); i < n; ++i) {  // the golden files' name for the text tower's output
+      if (out[i].name == "final_norm") out.push_back({"text_out", out[i].dtype, out[i].shape, out[i].data});
+    }
+  }
+  if (images && texts) {
+    Matrix per_image(images->rows(), texts->rows()), per_text(texts->rows(), images->rows());
+    for (Index i = 0; i < images->rows(); ++i) {
+      for (Index j = 0; j < texts->rows(); ++j) {
+        const std::span<const float> a = std::as_const(*images).view().row(i), b = std::as_const(*texts).view().row(j);
+        per_image(i, j) = per_text(j, i) = model.logit_scale() * std::inner_product(a.begin(), a.end(), b.begin(), 0.0f);
+      }
+    }
+    record.add("logits_per_image", {per_image.rows(), per_image.cols()}, per_image);
+    record.add("logits_per_text", {per_text.rows(), per_text.cols()}, per_text);
+  }
+  return out;
+}
+
+}  // namespace duet

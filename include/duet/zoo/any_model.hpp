@@ -1,0 +1,62 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "duet/io/checkpoint.hpp"
+#include "duet/pipeline/reference_forward.hpp"
+#include "duet/zoo/family.hpp"
+
+namespace duet {
+
+/// What a model is, for people and scripts.
+struct ModelInfo {
+  std::string family, model_type, fusion;  ///< fusion: embedding, cross-attention, or none
+  Index parameters = 0;
+  std::uint64_t weight_bytes = 0;
+  std::string dtypes;                    ///< "BF16", or several
+  Index context = 0;                     ///< max_position_embeddings; 0 without text
+  Index vocab_size = 0, hidden_size = 0, num_hidden_layers = 0;
+  Index num_attention_heads = 0, num_key_value_heads = 0, head_dim = 0;
+  Index image_size = 0, patch_size = 0, vision_hidden_size = 0, vision_layers = 0, tokens_per_image = 0;
+  double vision_gflop = 0;               ///< of one image through encoder and projector
+  double text_gflop_per_token = 0;       ///< of one row through the stack, attention and head apart
+  double head_gflop = 0;
+  std::uint64_t text_bytes_per_token = 0;  ///< weights that decoding one token reads, head included
+  std::vector<std::string> unused_tensors;
+};
+
+/// One conversation with a model of any kind.
+class AnySession {
+ public:
+  virtual ~AnySession() = default;
+  virtual std::span<const float> prefill(const Prompt& prompt, const ImageRows& rows) = 0;
+  virtual std::span<const float> decode(TokenId id) = 0;
+  virtual void clear() = 0;
+  [[nodiscard]] virtual Index length() const = 0;
+  [[nodiscard]] virtual Index max_length() const = 0;
+  [[nodiscard]] virtual Index num_image_rows() const = 0;   ///< rows of the visual memory
+  [[nodiscard]] virtual std::size_t memory_bytes() const = 0;  ///< KV cache and visual memory
+};
+
+/// A model whose kind is known at run time only. Const; sessions of it may run in many threads.
+class AnyModel {
+ public:
+  virtual ~AnyModel() = default;
+  [[nodiscard]] virtual const ModelInfo& info() const = 0;
+  [[nodiscard]] virtual const PromptRules& rules() const = 0;
+  [[nodiscard]] virtual const Compute& compute() const = 0;
+  /// Errors  kUnsupportedModel for a model without a language model
+  [[nodiscard]] virtual std::unique_ptr<AnySession> start(SessionOptions options) const = 0;
+  /// Errors  kUnsupportedModel for a model without an image encoder
+  [[nodiscard]] virtual ImageRows encode(const VisualInput& input, Workspace& workspace) const = 0;
+  [[nodiscard]] virtual std::vector<NamedTensor> forward(const ReferenceInputs& inputs, Index max_new_tokens) const = 0;
+};
+
+struct LoadOptions {
+  int threads = 0;  ///< 0: one per core
+};
+
+}  // namespace duet

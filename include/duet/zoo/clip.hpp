@@ -1,0 +1,119 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "duet/models/contrastive_model.hpp"
+#include "duet/zoo/family.hpp"
+
+namespace duet {
+
+/// The policies of CLIP's image tower (Radford et al. 2021, 2103.00020). Its output norm is for the pooled class token
+/// alone, so features leave the tower without it.
+struct ClipVisionRecipe : VisionRecipeDefaults {
+  using Norm = LayerNorm;
+  using FeedForward = duet::FeedForward<ConfiguredActivation>;
+  using StemNorm = LayerNorm;
+  static constexpr Linear::Bias kPatchBias = Linear::Bias::kNone;
+};
+
+/// The policies of CLIP's text tower: a causal stack of the same blocks, without a head.
+struct ClipTextRecipe : DecoderRecipeDefaults {
+  using Norm = LayerNorm;
+  using FeedForward = duet::FeedForward<ConfiguredActivation>;
+  using Position = LearnedPositions;
+};
+
+inline constexpr TensorName kClipNames[] = {
+    {"patch_embedding", "embeddings.patch_embedding"},
+    {"class_embedding", "embeddings.class_embedding"},
+    {"position_embedding", "embeddings.position_embedding.weight"},
+    {"pre_layernorm", "pre_layrnorm"},  // sic
+    {"embed_tokens", "embeddings.token_embedding"},
+    {"embed_positions", "embeddings.position_embedding"},
+    {"layers.*.input_layernorm", "encoder.layers.*.layer_norm1"},
+    {"layers.*.self_attn.q_proj", "encoder.layers.*.self_attn.q_proj"},
+    {"layers.*.self_attn.k_proj", "encoder.layers.*.self_attn.k_proj"},
+    {"layers.*.self_attn.v_proj", "encoder.layers.*.self_attn.v_proj"},
+    {"layers.*.self_attn.o_proj", "encoder.layers.*.self_attn.out_proj"},
+    {"layers.*.post_attention_layernorm", "encoder.layers.*.layer_norm2"},
+    {"layers.*.mlp.up_proj", "encoder.layers.*.mlp.fc1"},
+    {"layers.*.mlp.down_proj", "encoder.layers.*.mlp.fc2"},
+    {"norm", "final_layer_norm"},
+};
+
+inline VisionConfig read_clip_vision_config(const JsonView& config) {
+  VisionConfig result;
+  result.image_size = config.get_or<Index>("image_size", 224);
+  result.patch_size = config.get_or<Index>("patch_size", 32);
+  result.num_channels = config.get_or<Index>("num_channels", 3);
+  result.hidden_size = config.get_or<Index>("hidden_size", 768);
+  result.intermediate_size = config.get_or<Index>("intermediate_size", 3072);
+  result.num_hidden_layers = config.get_or<Index>("num_hidden_layers", 12);
+  result.num_attention_heads = config.get_or<Index>("num_attention_heads", 12);
+  result.layer_norm_eps = config.get_or("layer_norm_eps", 1e-5f);
+  result.hidden_act = config.get_or<std::string>("hidden_act", "quick_gelu");
+  return result;
+}
+
+inline DecoderConfig read_clip_text_config(const JsonView& config) {
+  DecoderConfig result;
+  result.vocab_size = config.get_or<Index>("vocab_size", 49408);
+  result.hidden_size = config.get_or<Index>("hidden_size", 512);
+  result.intermediate_size = config.get_or<Index>("intermediate_size", 2048);
+  result.num_hidden_layers = config.get_or<Index>("num_hidden_layers", 12);
+  result.num_attention_heads = config.get_or<Index>("num_attention_heads", 8);
+  result.num_key_value_heads = result.num_attention_heads;
+  if (result.num_attention_heads <= 0 || result.hidden_size % result.num_attention_heads != 0) {
+    throw Error(ErrorKind::kInvalidArgument, config.where() + ": num_attention_heads",
+                std::to_string(result.num_attention_heads), concat("a divisor of hidden_size, ", result.hidden_size));
+  }
+  result.head_dim = result.hidden_size / result.num_attention_heads;
+  result.max_position_embeddings = config.get_or<Index>("max_position_embeddings", 77);
+  result.norm_eps = config.get_or("layer_norm_eps", 1e-5f);
+  result.hidden_act = config.get_or<std::string>("hidden_act", "quick_gelu");
+  result.qkv_bias = result.attention_output_bias = result.mlp_bias = Linear::Bias::kRequired;
+  result.head = LanguageHead::kNone;
+  return result;
+}
+
+/// CLIP's image tower, alone or as the encoder of another family.
+struct ClipVision {
+  static constexpr std::string_view kName = "CLIP vision";
+  using Recipe = ClipVisionRecipe;
+  using Model = ImageClassifier<VisionTransformer<Recipe>>;
+
+  static VisionTransformer<Recipe> load_encoder(VisionConfig config, const Weights& root,
+                                                const Prefixes& prefixes) {
+    return {std::move(config), first_under(root, prefixes, "class_embedding", kClipNames)};
+  }
+  static Model load(const JsonView& config, const Weights& root) {
+    return {load_encoder(read_clip_vision_config(config), root, {"vision_model", ""}), std::nullopt};
+  }
+  static PromptRules rules(const JsonView&, const Model&) { return {}; }
+};
+
+/// CLIP: both towers and the space they share.
+struct Clip {
+  static constexpr std::string_view kName = "CLIP";
+  using Model = ContrastiveModel<VisionTransformer<ClipVisionRecipe>, Decoder<ClipTextRecipe>>;
+
+  static Model load(const JsonView& config, const Weights& root) {
+    const JsonView vision_config = config.object_or_empty("vision_config"), text_config = config.object_or_empty("text_config");
+    auto vision = ClipVision::load_encoder(read_clip_vision_config(vision_config), root, {"vision_model"});
+    const Weights text_weights = root.under("text_model").named(kClipNames);
+    Decoder<ClipTextRecipe> text(read_clip_text_config(text_config), text_weights, text_weights);
+    const Index projection_dim = config.get_or<Index>("projection_dim", 512);
+    ContrastiveParts parts{
+        LayerNorm(root.under("vision_model").scope("post_layernorm"), vision.hidden_size(), vision.config().layer_norm_eps),
+        Linear(root, "visual_projection", vision.hidden_size(), projection_dim, Linear::Bias::kNone),
+        Linear(root, "text_projection", text.hidden_size(), projection_dim, Linear::Bias::kNone),
+        std::exp(root.vector("logit_scale", 1)[0]),
+        text_config.get_or<TokenId>("eos_token_id", 49407),
+    };
+    return {std::move(vision), std::move(text), std::move(parts)};
+  }
+  static PromptRules rules(const JsonView&, const Model&) { return {}; }
+};
+
+}  // namespace duet

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "duet/core/token.hpp"
+#include "duet/core/weights.hpp"
+#include "duet/io/json.hpp"
+#include "duet/layers/positions.hpp"
+
+namespace duet {
+
+/// What a family does with a prompt, beyond running it. All of it comes from the checkpoint's files.
+struct PromptRules {
+  std::optional<TokenId> image_token_id;        ///< placeholder that image rows replace (method A)
+  std::string image_token = "<image>";          ///< its spelling in a prompt
+  Index tokens_per_image = 0;                   ///< placeholders or memory rows an image becomes
+  std::optional<TokenId> decoder_start_token_id;  ///< first token of every prompt (method B)
+  std::string question_prefix, question_suffix;   ///< the family's documented prompt around a question
+  std::string caption_question;                   ///< asked when there is a picture and no question
+};
+
+/// Where a part's tensors may lie, in the spellings of the reference's versions.
+using Prefixes = std::vector<std::string_view>;
+
+/// The first of `prefixes` under which the checkpoint holds `probe`, a name in Duet's words; the first one if none does,
+/// so that what is missing is reported by its usual name.
+inline Weights first_under(const Weights& weights, const Prefixes& prefixes, std::string_view probe,
+                           std::span<const TensorName> names = {}) {
+  for (const std::string_view prefix : prefixes) {
+    const Weights candidate = weights.under(prefix).named(names);
+    if (candidate.contains(probe)) return candidate;
+  }
+  return weights.under(prefixes.front()).named(names);
+}
+
+/// rope_theta, rope_scaling (old) or rope_parameters (new).
+inline RopeConfig read_rope(const JsonView& config, float default_theta) {
+  const JsonView scaling = config.contains("rope_parameters") ? config.object_or_empty("rope_parameters")
+                                                              : config.object_or_empty("rope_scaling");
+  RopeConfig rope;
+  rope.rope_theta = scaling.get_or("rope_theta", config.get_or("rope_theta", default_theta));
+  rope.rope_type = scaling.get_any<std::string>({"rope_type", "type"}, "default");
+  rope.factor = scaling.get_or("factor", 1.0f);
+  rope.low_freq_factor = scaling.get_or("low_freq_factor", 1.0f);
+  rope.high_freq_factor = scaling.get_or("high_freq_factor", 4.0f);
+  rope.original_max_position_embeddings = scaling.get_or<Index>(
+      "original_max_position_embeddings", config.get_or<Index>("max_position_embeddings", 0));
+  rope.partial_rotary_factor = scaling.get_or("partial_rotary_factor", config.get_or("partial_rotary_factor", 1.0f));
+  return rope;
+}
+
+/// Whether `key` holds a true boolean, as a requirement for biases.
+inline Weights::Bias read_bias(const JsonView& config, std::string_view key, bool fallback) {
+  return config.get_or(key, fallback) ? Weights::Bias::kRequired : Weights::Bias::kNone;
+}
+
+}  // namespace duet

@@ -1,0 +1,65 @@
+#pragma once
+
+#include "duet/zoo/clip.hpp"
+#include "duet/zoo/gpt2.hpp"
+#include "duet/zoo/llama.hpp"
+
+namespace duet {
+
+/// LLaVA 1.5 (Liu et al. 2023, 2310.03744): a CLIP tower, a two-layer projector, and any text model that reads rows.
+/// Method A. `TextFamily` is Llama or Gpt2.
+template <class TextFamily>
+struct LlavaOf {
+  static constexpr std::string_view kName = "LLaVA";
+  using Model = VisionLanguageModel<VisionTransformer<ClipVisionRecipe>, MlpProjector<ConfiguredActivation>,
+                                    Decoder<typename TextFamily::Recipe>, EmbeddingFusion>;
+
+  static Model load(const JsonView& config, const Weights& root) {
+    VisionConfig vision_config = read_clip_vision_config(config.object_or_empty("vision_config"));
+    vision_config.feature_layers = read_feature_layers(config);
+    vision_config.feature_rows = read_feature_rows(config);
+    auto vision = ClipVision::load_encoder(
+        std::move(vision_config), root,
+        {"vision_tower.vision_model", "model.vision_tower.vision_model", "model.vision_tower", "vision_tower"});
+    const bool old_names = !root.contains("model.multi_modal_projector.linear_1.weight");
+    auto text = TextFamily::load_decoder(config.object_or_empty("text_config"), root, TextFamily::inside_vlm(),
+                                         old_names ? "language_model" : "");
+    ProjectorConfig projector;
+    projector.input_size = vision.hidden_size();
+    projector.output_size = text.hidden_size();
+    projector.projector_hidden_act = config.get_or<std::string>("projector_hidden_act", "gelu");
+    projector.bias = read_bias(config, "multimodal_projector_bias", true);
+    const Weights projector_weights =
+        first_under(root, {"multi_modal_projector", "model.multi_modal_projector"}, "linear_1.weight");
+    return {std::move(vision), MlpProjector<ConfiguredActivation>(projector, projector_weights), std::move(text)};
+  }
+
+  static PromptRules rules(const JsonView& config, const Model& model) {
+    PromptRules rules;
+    rules.image_token_id = config.get_any<TokenId>({"image_token_index", "image_token_id"}, 32000);
+    rules.tokens_per_image = model.vision().num_features();
+    rules.question_prefix = "USER: <image>\n";
+    rules.question_suffix = " ASSISTANT:";
+    rules.caption_question = "Describe the image.";
+    return rules;
+  }
+
+ private:
+  static std::vector<Index> read_feature_layers(const JsonView& config) {
+    if (!config.contains("vision_feature_layer")) return {-2};
+    const JsonView layers = config.at("vision_feature_layer");
+    return layers.json().is_array() ? layers.as<std::vector<Index>>() : std::vector<Index>{layers.as<Index>()};
+  }
+  static FeatureRows read_feature_rows(const JsonView& config) {
+    const auto strategy = config.get_or<std::string>("vision_feature_select_strategy", "default");
+    if (strategy == "default") return FeatureRows::kPatches;
+    if (strategy == "full") return FeatureRows::kAll;
+    throw Error(ErrorKind::kConfigMismatch, "config.json: vision_feature_select_strategy", '"' + strategy + '"',
+                "default or full");
+  }
+};
+
+using Llava = LlavaOf<Llama>;
+using LlavaGpt2 = LlavaOf<Gpt2>;
+
+}  // namespace duet

@@ -1,0 +1,71 @@
+#pragma once
+
+#include "duet/models/contrastive_model.hpp"
+#include "duet/zoo/any_model.hpp"
+
+namespace duet {
+
+// Sizes, bytes and arithmetic of a model, from its configs: what `inspect` prints and `bench` divides by.
+
+namespace detail {
+
+inline double gflop(double multiply_adds) { return 2e-9 * multiply_adds; }
+
+/// Multiply-adds of `rows` rows through an encoder, attention among all rows of an image included.
+template <class Recipe>
+void describe_vision(const VisionTransformer<Recipe>& vision, ModelInfo& info) {
+  const VisionConfig& c = vision.config();
+  info.image_size = c.image_size;
+  info.patch_size = c.patch_size;
+  info.vision_hidden_size = c.hidden_size;
+  info.vision_layers = c.num_hidden_layers;
+  info.tokens_per_image = vision.num_features();
+  const auto rows = static_cast<double>(vision.rows_per_image()), width = static_cast<double>(c.hidden_size);
+  const double per_row = 4.0 * width * width + 2.0 * width * static_cast<double>(c.intermediate_size);
+  const auto layers = static_cast<double>(vision.num_layers_run());
+  const double patches = static_cast<double>(vision.num_patches() * c.num_channels * c.patch_size * c.patch_size) * width;
+  info.vision_gflop = gflop(layers * rows * (per_row + 2.0 * rows * width) + patches);
+}
+
+template <class Recipe, class Cross>
+void describe_text(const Decoder<Recipe, Cross>& decoder, ModelInfo& info) {
+  const DecoderConfig& c = decoder.config();
+  info.context = c.max_position_embeddings;
+  info.vocab_size = c.vocab_size;
+  info.hidden_size = c.hidden_size;
+  info.num_hidden_layers = c.num_hidden_layers;
+  info.num_attention_heads = c.num_attention_heads;
+  info.num_key_value_heads = c.num_key_value_heads;
+  info.head_dim = c.head_dim;
+  const typename Decoder<Recipe, Cross>::Cost cost = decoder.cost();
+  info.text_gflop_per_token = gflop(static_cast<double>(cost.stack_weights));
+  info.head_gflop = gflop(static_cast<double>(cost.head_weights));
+  info.text_bytes_per_token = cost.bytes;
+}
+
+}  // namespace detail
+
+template <class Text>
+void describe(const TextModel<Text>& model, ModelInfo& info) {
+  info.fusion = "none (text only)";
+  detail::describe_text(model.decoder(), info);
+}
+template <class Vision, class Projection, class Text, class Fusion>
+void describe(const VisionLanguageModel<Vision, Projection, Text, Fusion>& model, ModelInfo& info) {
+  info.fusion = Fusion::kName;
+  detail::describe_text(model.decoder(), info);
+  detail::describe_vision(model.vision(), info);
+}
+template <class Vision>
+void describe(const ImageClassifier<Vision>& model, ModelInfo& info) {
+  info.fusion = "none (vision only)";
+  detail::describe_vision(model.vision(), info);
+}
+template <class Vision, class Text>
+void describe(const ContrastiveModel<Vision, Text>& model, ModelInfo& info) {
+  info.fusion = "none (two towers)";
+  detail::describe_text(model.text(), info);
+  detail::describe_vision(model.vision(), info);
+}
+
+}  // namespace duet

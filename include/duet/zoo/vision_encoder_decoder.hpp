@@ -1,0 +1,63 @@
+#pragma once
+
+#include "duet/zoo/clip.hpp"
+#include "duet/zoo/gpt2.hpp"
+#include "duet/zoo/vit.hpp"
+
+namespace duet {
+
+/// A vision encoder and a GPT-2 with cross-attention in every block: image captioning as encoder-decoder. Method B.
+/// `VisionFamily` is Vit or ClipVision.
+///
+/// Source  Li et al. 2021, 2109.10282 (TrOCR); the reference's VisionEncoderDecoderModel
+template <class VisionFamily>
+struct VisionEncoderDecoderOf {
+  static constexpr std::string_view kName = "VisionEncoderDecoder";
+  using Model = VisionLanguageModel<VisionTransformer<typename VisionFamily::Recipe>, IdentityOrLinear,
+                                    Decoder<Gpt2Recipe, CrossAttention<InsideBlock>>, CrossAttentionFusion>;
+
+  static Model load(const JsonView& config, const Weights& root) {
+    const JsonView decoder_config = config.at("decoder");
+    if (!decoder_config.get_or("add_cross_attention", true)) {
+      throw Error(ErrorKind::kConfigMismatch, "config.json: decoder.add_cross_attention", "false", "true",
+                  "without it the decoder cannot see the image");
+    }
+    auto vision = load_vision(config.at("encoder"), root);
+    DecoderConfig sizes = read_gpt2_config(decoder_config);
+    const Index memory_size = decoder_config.get_or<Index>("cross_attention_hidden_size", 0);
+    ProjectorConfig projector;
+    projector.input_size = vision.hidden_size();
+    // With cross_attention_hidden_size the decoder's own key and value maps change the width, and nothing is projected.
+    projector.output_size = memory_size > 0 ? vision.hidden_size() : sizes.hidden_size;
+    sizes.cross_attention_hidden_size = memory_size;
+    IdentityOrLinear projection(projector, root.named(kProjectionNames));
+    Decoder<Gpt2Recipe, CrossAttention<InsideBlock>> decoder(
+        std::move(sizes), first_under(root, {"decoder.transformer"}, "embed_tokens.weight", kGpt2Names), root.under("decoder"));
+    return {std::move(vision), std::move(projection), std::move(decoder)};
+  }
+
+  static PromptRules rules(const JsonView& config, const Model& model) {
+    PromptRules rules;
+    rules.tokens_per_image = model.vision().num_features();
+    const JsonView decoder = config.at("decoder");
+    rules.decoder_start_token_id =
+        config.get_or<TokenId>("decoder_start_token_id", decoder.get_or<TokenId>("decoder_start_token_id", decoder.get_or<TokenId>("bos_token_id", 50256)));
+    return rules;
+  }
+
+ private:
+  static constexpr TensorName kProjectionNames[] = {{"linear", "enc_to_dec_proj"}};
+
+  static VisionTransformer<typename VisionFamily::Recipe> load_vision(const JsonView& config, const Weights& root) {
+    if constexpr (std::is_same_v<VisionFamily, Vit>) {
+      return Vit::load_encoder(config, root, {"encoder"});
+    } else {
+      return ClipVision::load_encoder(read_clip_vision_config(config), root, {"encoder.vision_model", "encoder"});
+    }
+  }
+};
+
+using VitGpt2 = VisionEncoderDecoderOf<Vit>;
+using ClipGpt2 = VisionEncoderDecoderOf<ClipVision>;
+
+}  // namespace duet

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "duet/io/checkpoint.hpp"
+#include "duet/zoo/llava.hpp"
+#include "duet/zoo/vision_encoder_decoder.hpp"
+
+namespace duet {
+
+/// A family's model with what it was built from. Const once made, and safe to share among threads.
+template <class Family>
+struct Loaded {
+  using Model = typename Family::Model;
+
+  /// Errors  kMissingTensor, kShapeMismatch, kUnsupportedDtype, kConfigMismatch, kInvalidArgument
+  explicit Loaded(std::shared_ptr<const Checkpoint> source)
+      : checkpoint(std::move(source)),
+        model(Family::load(checkpoint->folder().config(), Weights(*checkpoint, &used))),
+        rules(Family::rules(checkpoint->folder().config(), model)) {}
+
+  std::shared_ptr<const Checkpoint> checkpoint;  ///< the model's weights lie in its mapped files
+  TensorNames used;
+  Model model;
+  PromptRules rules;
+};
+
+/// A type as a value.
+template <class Family>
+struct TypeTag {
+  using type = Family;
+};
+
+/// The one place where a model_type in config.json becomes a type: calls use(TypeTag<Family>{}).
+/// Errors  kUnsupportedModel naming what config.json says and what the zoo knows
+template <class Use>
+auto with_family(const JsonView& config, Use&& use) {
+  const auto type = config.get_or<std::string>("model_type", "");
+  const auto inner = [&](std::string_view key) {
+    return config.object_or_empty(key).get_or<std::string>("model_type", "");
+  };
+  const auto unknown = [&](std::string_view where, const std::string& got, std::string_view known) {
+    return Error(ErrorKind::kUnsupportedModel, concat("config.json: ", where), got.empty() ? "nothing" : '"' + got + '"',
+                 std::string(known), "Duet's zoo does not have this family");
+  };
+  if (type == "gpt2") return use(TypeTag<Gpt2>{});
+  if (type == "llama") return use(TypeTag<Llama>{});
+  if (type == "vit") return use(TypeTag<Vit>{});
+  if (type == "clip") return use(TypeTag<Clip>{});
+  if (type == "clip_vision_model") return use(TypeTag<ClipVision>{});
+  if (type == "llava") {
+    if (const auto vision = inner("vision_config"); !vision.empty() && vision != "clip_vision_model") {
+      throw unknown("vision_config.model_type", vision, "clip_vision_model");
+    }
+    const auto text = inner("text_config");
+    if (text.empty() || text == "llama") return use(TypeTag<Llava>{});
+    if (text == "gpt2") return use(TypeTag<LlavaGpt2>{});
+    throw unknown("text_config.model_type", text, "llama or gpt2");
+  }
+  if (type == "vision-encoder-decoder") {
+    if (inner("decoder") != "gpt2") throw unknown("decoder.model_type", inner("decoder"), "gpt2");
+    if (inner("encoder") == "vit") return use(TypeTag<VitGpt2>{});
+    if (inner("encoder") == "clip_vision_model") return use(TypeTag<ClipGpt2>{});
+    throw unknown("encoder.model_type", inner("encoder"), "vit or clip_vision_model");
+  }
+  throw unknown("model_type", type, "one of gpt2, llama, vit, clip, clip_vision_model, llava, vision-encoder-decoder");
+}
+
+}  // namespace duet
