@@ -1,5 +1,6 @@
 #pragma once
 
+#include <locale>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -21,10 +22,12 @@ enum class ErrorKind {
   kContextFull,       ///< prompt and new tokens exceed max_length
 };
 
-/// Joins any streamable values into a string: `concat("[", rows, ", ", cols, "]")`.
+/// Joins any streamable values into a string: `concat("[", rows, ", ", cols, "]")`. The same in every locale: a host's
+/// may group digits, and names of tensors are made here.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
   std::ostringstream text;
+  text.imbue(std::locale::classic());
   (text << ... << parts);
   return std::move(text).str();
 }

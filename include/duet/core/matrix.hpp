@@ -3,11 +3,13 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "duet/core/assert.hpp"
 
@@ -15,6 +17,15 @@ namespace duet {
 
 using Index = Eigen::Index;
 using RowMajorMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+namespace detail {
+
+/// An Eigen type that a view can stand for: floats, row by row, without gaps inside a row.
+template <class Derived>
+concept ContiguousRows = Derived::IsRowMajor != 0 && Derived::InnerStrideAtCompileTime == 1 &&
+                         std::is_same_v<typename Derived::Scalar, float>;
+
+}  // namespace detail
 
 /// A view of row-major floats [rows, cols], rows `stride` floats apart. Never owns; copying copies the view.
 ///
@@ -40,17 +51,23 @@ class BasicMatrixView {
   BasicMatrixView(const BasicMatrixView<Other>& other) noexcept
       : BasicMatrixView(other.data(), other.rows(), other.cols(), other.stride()) {}
 
-  /// Views a row-major Eigen matrix, map or block with contiguous rows.
-  template <class Derived>
-    requires(Derived::IsRowMajor != 0 && std::is_same_v<typename Derived::Scalar, float>)
+  /// Views a row-major Eigen matrix, map or block whose rows are contiguous. As in Eigen, what is const is not written to.
+  template <detail::ContiguousRows Derived>
   BasicMatrixView(Eigen::PlainObjectBase<Derived>& matrix) noexcept
-      : BasicMatrixView(matrix.data(), matrix.rows(), matrix.cols(), matrix.cols()) {}
-  template <class Derived>
-    requires(std::is_const_v<Float> && Derived::IsRowMajor != 0 && std::is_same_v<typename Derived::Scalar, float>)
+      : BasicMatrixView(matrix.data(), matrix.rows(), matrix.cols()) {}
+  template <detail::ContiguousRows Derived>
+    requires(std::is_const_v<Float>)
   BasicMatrixView(const Eigen::PlainObjectBase<Derived>& matrix) noexcept
-      : BasicMatrixView(matrix.data(), matrix.rows(), matrix.cols(), matrix.cols()) {}
-  template <class Derived>
-    requires(Derived::IsRowMajor != 0)
+      : BasicMatrixView(matrix.data(), matrix.rows(), matrix.cols()) {}
+  template <detail::ContiguousRows Derived>
+    requires(std::is_const_v<Float> || (Derived::Flags & Eigen::LvalueBit) != 0)
+  BasicMatrixView(Eigen::MapBase<Derived>&& map) noexcept
+      : BasicMatrixView(map.derived().data(), map.rows(), map.cols(), std::max(map.outerStride(), map.cols())) {}
+  template <detail::ContiguousRows Derived>
+    requires(std::is_const_v<Float> || (Derived::Flags & Eigen::LvalueBit) != 0)
+  BasicMatrixView(Eigen::MapBase<Derived>& map) noexcept : BasicMatrixView(std::move(map)) {}
+  template <detail::ContiguousRows Derived>
+    requires(std::is_const_v<Float>)
   BasicMatrixView(const Eigen::MapBase<Derived>& map) noexcept
       : BasicMatrixView(map.derived().data(), map.rows(), map.cols(), std::max(map.outerStride(), map.cols())) {}
 
@@ -103,6 +120,7 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   explicit AlignedBuffer(std::size_t size) : size_(size) {
+    if (size > SIZE_MAX / sizeof(T)) throw std::bad_array_new_length();
     if (size > 0) data_.reset(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{kAlignment})));
   }
   [[nodiscard]] T* data() const noexcept { return data_.get(); }

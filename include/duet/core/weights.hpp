@@ -1,6 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <concepts>
+#include <cstdint>
+#include <cstring>
 #include <functional>
 #include <initializer_list>
 #include <optional>
@@ -8,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "duet/core/dtype.hpp"
@@ -163,10 +167,12 @@ class Weights {
     }
     path.resize(path.size() - suffix.size());
     std::string index, pattern = path;
-    if (const auto digit = path.find_first_of("0123456789"); digit != std::string::npos && digit > 0 && path[digit - 1] == '.') {
-      const auto after = std::min(path.find('.', digit), path.size());
-      index = path.substr(digit, after - digit);
-      pattern = path.substr(0, digit) + "*" + path.substr(after);
+    for (std::size_t begin = 0, end = 0; begin < path.size() && index.empty(); begin = end + 1) {
+      end = std::min(path.find('.', begin), path.size());
+      const std::string_view part = std::string_view(path).substr(begin, end - begin);
+      if (part.empty() || part.find_first_not_of("0123456789") != std::string_view::npos) continue;
+      index = part;  // the first path component that is a number
+      pattern = path.substr(0, begin) + "*" + path.substr(end);
     }
     for (const TensorName& row : names_) {
       if (row.ours != pattern) continue;

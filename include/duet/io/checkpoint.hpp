@@ -1,190 +1,181 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "duet/core/weights.hpp"
+#include "duet/io/checkpoint_folder.hpp"
 #include "duet/io/safetensors.hpp"
 
 namespace duet {
 
-/// A checkpoint folder as downloaded, without its weights: config.json and the small files beside it.
+/// A checkpoint folder with its weights, memory-mapped: one model.safetensors, or the shards that
+/// model.safetensors.index.json lists. A WeightSource. Nothing is copied, so whoever holds views into it holds the shared
+/// pointer too. A folder without weights (config and tokenizer only) is a CheckpointFolder.
 ///
-/// Errors  kFileNotReadable, kMalformedFile
-class CheckpointFolder {
- public:
-  explicit CheckpointFolder(const std::filesystem::path& path) : path_(path) {
-    std::error_code ignored;
-    if (!std::filesystem::exists(path, ignored)) {
-      throw Error(ErrorKind::kFileNotReadable, path.string(), "nothing there", "a checkpoint folder with config.json");
-    }
-    if (!std::filesystem::is_directory(path, ignored)) {
-      const bool gguf = path.extension() == ".gguf";
-      throw Error(ErrorKind::kFileNotReadable, path.string(), gguf ? "a GGUF file" : "a file",
-                  "a checkpoint folder with config.json", gguf ? "Duet reads Hugging Face folders of safetensors" : "give the folder it lies in");
-    }
-    if (!std::filesystem::exists(path / "config.json", ignored)) throw no_config();
-    config_ = read_json_file(path / "config.json");
-    if (!config_.is_object()) {
-      throw Error(ErrorKind::kMalformedFile, "config.json", config_.type_name(), "a JSON object");
-    }
-    generation_config_ = optional_json("generation_config.json");
-  }
-
-  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
-  [[nodiscard]] JsonView config() const { return {config_, "config.json"}; }
-  /// generation_config.json, or an empty object.
-  [[nodiscard]] JsonView generation_config() const { return {generation_config_, "generation_config.json"}; }
-  [[nodiscard]] bool has(std::string_view file) const {
-    std::error_code ignored;
-    return std::filesystem::exists(path_ / file, ignored);
-  }
-
- private:
-  [[nodiscard]] nlohmann::json optional_json(const char* name) const {
-    return has(name) ? read_json_file(path_ / name) : nlohmann::json::object();
-  }
-
-  /// The Hub's cache keeps the folder one wants two levels below the one that people find.
-  [[nodiscard]] Error no_config() const {
-    std::string hint = "give the folder that holds config.json and *.safetensors";
-    std::error_code ignored;
-    if (std::filesystem::is_directory(path_ / "snapshots", ignored)) {
-      for (const auto& entry : std::filesystem::directory_iterator(path_ / "snapshots", ignored)) {
-        hint = concat("this is a Hub cache; its checkpoint is ", entry.path().string());
-      }
-    }
-    return {ErrorKind::kFileNotReadable, path_.string(), "a folder without config.json", "a checkpoint folder", hint};
-  }
-
-  std::filesystem::path path_;
-  nlohmann::json config_, generation_config_;
-};
-
-/// A checkpoint's weights, memory-mapped: one model.safetensors, or the shards that model.safetensors.index.json lists.
-/// Nothing is copied; a model built from it keeps it alive.
+///     const auto checkpoint = Checkpoint::open("SmolVLM-256M-Instruct");
+///     const Weights weights(*checkpoint);
 ///
-/// Errors  kFileNotReadable, kMalformedFile
+/// Errors  kFileNotReadable, with the way out where there is one; kMalformedFile and kMissingTensor, naming file and tensor
+/// Cost    the headers are parsed; weights are read when they are used
 class Checkpoint {
  public:
-  [[nodiscard]] static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path) {
-    return std::make_shared<const Checkpoint>(CheckpointFolder(path));
+  [[nodiscard]] static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path,
+                                                              FileAccess access = FileAccess::kMap) {
+    return std::make_shared<const Checkpoint>(CheckpointFolder(path), access);
   }
-  explicit Checkpoint(CheckpointFolder folder) : folder_(std::move(folder)) {
-    if (folder_.has("model.safetensors")) {
-      add_file("model.safetensors");
-      for (const std::string& name : files_.back()->tensors.names()) file_of_.emplace(name, files_.back().get());
-    } else if (folder_.has("model.safetensors.index.json")) {
-      add_shards();
+  explicit Checkpoint(CheckpointFolder folder, FileAccess access = FileAccess::kMap) : folder_(std::move(folder)) {
+    if (folder_.has(kWhole)) {
+      const File& file = add_file(kWhole, access);
+      for (const std::string& name : file.tensors.names()) file_of_.emplace(name, &file);
+    } else if (folder_.has(kIndex)) {
+      add_shards(access);
     } else {
       throw no_weights();
     }
   }
 
   [[nodiscard]] const CheckpointFolder& folder() const noexcept { return folder_; }
+  [[nodiscard]] JsonView config() const { return folder_.config(); }
+  [[nodiscard]] JsonView generation_config() const { return folder_.generation_config(); }
 
-  // A WeightSource.
-  [[nodiscard]] std::optional<TensorView> find(std::string_view name, std::span<const Index>) const {
+  /// The tensor where it lies, or nothing.
+  /// Errors  kUnsupportedDtype for a dtype that the format has and Duet has not
+  [[nodiscard]] std::optional<TensorView> find(std::string_view name, std::span<const Index> /*shape*/ = {}) const {
     const auto it = file_of_.find(name);
     if (it == file_of_.end()) return std::nullopt;
-    const TensorView* view = it->second->tensors.find(name);
-    if (view == nullptr) {
-      throw Error(ErrorKind::kUnsupportedDtype, concat(it->second->tensors.where(), ": ", name), "a dtype of under 16 bits",
-                  "F32, F16 or BF16", "convert the checkpoint to one of these");
-    }
-    return *view;
+    return *it->second->tensors.find(name);
   }
-  [[nodiscard]] bool contains(std::string_view name) const { return file_of_.contains(name); }
-  /// The file that holds a tensor, or would.
+  [[nodiscard]] bool contains(std::string_view name) const { return file_of_.find(name) != file_of_.end(); }
+  /// The name of the file that holds a tensor, or would hold it.
   [[nodiscard]] std::string where(std::string_view name) const {
     const auto it = file_of_.find(name);
-    return it != file_of_.end() ? it->second->tensors.where()
-           : files_.size() == 1 ? files_.front()->tensors.where()
-                                : std::string(kIndex);
+    return it != file_of_.end() ? it->second->name : folder_.has(kWhole) ? kWhole : kIndex;
   }
 
+  /// All tensor names, sorted.
   [[nodiscard]] std::vector<std::string> names() const {
     std::vector<std::string> result;
+    result.reserve(file_of_.size());
     for (const auto& [name, file] : file_of_) result.push_back(name);
     return result;
   }
   /// Bytes of all tensors.
-  [[nodiscard]] std::uint64_t bytes() const {
+  [[nodiscard]] std::uint64_t bytes() const noexcept {
     std::uint64_t total = 0;
     for (const auto& file : files_) total += file->tensors.data_bytes();
     return total;
   }
 
  private:
+  static constexpr const char* kWhole = "model.safetensors";
   static constexpr const char* kIndex = "model.safetensors.index.json";
 
   struct File {
-    explicit File(const std::filesystem::path& path) : mapping(path), tensors(mapping.bytes(), path.filename().string()) {}
-    MappedFile mapping;
+    std::string name;
     SafetensorsFile tensors;
   };
 
-  void add_file(const std::string& name) { files_.push_back(std::make_unique<const File>(folder_.path() / name)); }
+  const File& add_file(std::string name, FileAccess access) {
+    SafetensorsFile tensors(folder_.path() / name, access);
+    files_.push_back(std::make_unique<const File>(File{std::move(name), std::move(tensors)}));
+    return *files_.back();
+  }
 
-  void add_shards() {
+  /// The index says in which file each tensor is, and must be right. Tensors that it forgets are taken all the same, as
+  /// the reference does; a tensor that two files hold is refused.
+  void add_shards(FileAccess access) {
     const nlohmann::json index = read_json_file(folder_.path() / kIndex);
-    const JsonView map = JsonView(index, kIndex).at("weight_map");
-    if (!map.json().is_object() || map.json().empty()) {
-      throw Error(ErrorKind::kMalformedFile, map.where(), map.json().type_name(), "an object of tensor names to files");
+    const nlohmann::json* map = nullptr;
+    if (const auto it = index.is_object() ? index.find("weight_map") : index.end(); it != index.end()) map = &*it;
+    if (map == nullptr || !map->is_object() || map->empty()) {
+      throw Error(ErrorKind::kMalformedFile, index_text(), map == nullptr ? "no weight_map" : concat("a weight_map that is ", map->empty() ? "empty" : map->type_name()),
+                  "a weight_map of tensor names to file names", "is the download complete?");
     }
     std::map<std::string, const File*, std::less<>> shards;
-    for (const auto& [tensor, value] : map.json().items()) {
-      const std::string shard = value.is_string() ? value.get<std::string>() : std::string();
-      // The name must stay inside the folder; where a symlink of that name leads is the user's own business (Hub cache).
-      if (shard.empty() || shard == "." || shard == ".." || shard.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos) {
-        throw Error(ErrorKind::kMalformedFile, concat(kIndex, ": ", tensor), value.dump(), "the plain name of a file in the folder");
-      }
+    for (const auto& [tensor, value] : map->items()) {
+      const std::string& shard = shard_name(tensor, value);
       const auto [it, is_new] = shards.try_emplace(shard, nullptr);
       if (is_new) {
         if (!folder_.has(shard)) {
           throw Error(ErrorKind::kFileNotReadable, (folder_.path() / shard).string(), "no such file",
-                      concat("a shard that ", kIndex, " lists"), "is the download complete?");
+                      concat("the shard that ", kIndex, " lists"), "is the download complete?");
         }
-        add_file(shard);
-        it->second = files_.back().get();
+        it->second = &add_file(shard, access);
       }
-      if (std::ranges::find(it->second->tensors.names(), tensor) == it->second->tensors.names().end()) {
-        throw Error(ErrorKind::kMissingTensor, shard, concat("no tensor ", tensor), concat("it, as ", kIndex, " says"));
+      if (!it->second->tensors.contains(tensor)) {
+        throw Error(ErrorKind::kMissingTensor, it->second->tensors.where(), concat("no tensor ", detail::shown(tensor)),
+                    concat("it, as ", kIndex, " says"), "do all files come from the same download?");
       }
-      file_of_.emplace(tensor, it->second);
     }
     for (const auto& file : files_) {
       for (const std::string& name : file->tensors.names()) {
-        const auto it = file_of_.find(name);
-        if (it != file_of_.end() && it->second == file.get()) continue;
-        throw Error(ErrorKind::kMalformedFile, concat(file->tensors.where(), ": ", name),
-                    it == file_of_.end() ? "a tensor missing from the index" : "a tensor of two shards",
-                    concat("each tensor in one shard, as ", kIndex, " says"));
+        const auto [it, is_new] = file_of_.emplace(name, file.get());
+        if (is_new) continue;
+        throw Error(ErrorKind::kMalformedFile, concat(file->tensors.where(), ": tensor ", detail::shown(name)),
+                    concat("one that ", it->second->name, " holds too"), "each tensor in one file",
+                    "do all files come from the same download?");
       }
     }
   }
 
-  [[nodiscard]] Error no_weights() const {
-    const std::string where = folder_.path().string();
-    if (folder_.has("pytorch_model.bin") || folder_.has("pytorch_model.bin.index.json")) {
-      return {ErrorKind::kFileNotReadable, where, "weights as a Python pickle (pytorch_model.bin), which can run code when read",
-              "model.safetensors",
-              "convert it once, in the folder: python3 -c \"import glob, torch, safetensors.torch as s; s.save_file({k: "
-              "v.contiguous().clone() for f in glob.glob('pytorch_model*.bin') for k, v in torch.load(f, 'cpu').items()}, "
-              "'model.safetensors', {'format': 'pt'})\""};
+  /// A shard must be a plain name, so that it stays inside the folder. Where a symlink of that name leads is the user's
+  /// own business: a Hub cache consists of them.
+  [[nodiscard]] const std::string& shard_name(const std::string& tensor, const nlohmann::json& value) const {
+    const std::string* name = value.get_ptr<const std::string*>();
+    if (name == nullptr || name->empty() || *name == "." || *name == ".." ||
+        name->find_first_of(std::string_view("/\\:\0", 4)) != std::string::npos) {
+      throw Error(ErrorKind::kMalformedFile, concat(index_text(), ": tensor ", detail::shown(tensor)),
+                  name == nullptr ? value.type_name() : concat("the file name \"", detail::shown(*name), "\""),
+                  "the plain name of a file in the folder");
     }
-    return {ErrorKind::kFileNotReadable, where, "a folder without weights", "model.safetensors or model.safetensors.index.json",
-            "is the download complete?"};
+    return *name;
   }
+  [[nodiscard]] std::string index_text() const { return (folder_.path() / kIndex).string(); }
+
+  /// What to do about a folder without weights, by what lies in it instead.
+  [[nodiscard]] Error no_weights() const {
+    std::string got = "no weights", hint = "is the download complete?";
+    std::error_code ignored;
+    for (std::filesystem::directory_iterator it(folder_.path(), ignored), end; it != end; it.increment(ignored)) {
+      const std::string name = it->path().filename().string();
+      if (name.starts_with("pytorch_model") && name.ends_with(".bin")) {
+        got = concat("weights as a Python pickle (", name, "), which may run code when it is read");
+        hint = concat("if you trust it, convert it once: cd '", folder_.path().string(), "' && ", kConvertPickle);
+        break;
+      }
+      if (name.ends_with(".gguf")) {
+        got = concat("a GGUF file (", name, ")");
+        hint = "GGUF is not supported: download the model's safetensors";
+      } else if (name.ends_with(".safetensors")) {
+        got = concat("weights under another name (", name, ")");
+        hint = concat("rename it to ", kWhole, " if they are this config.json's");
+      }
+    }
+    return {ErrorKind::kFileNotReadable, folder_.path().string(), std::move(got), concat(kWhole, " or ", kIndex), std::move(hint)};
+  }
+
+  /// Works for any architecture and for sharded pickles; clone() undoes the sharing of tied tensors.
+  static constexpr const char* kConvertPickle =
+      "python3 -c \"import glob, torch, safetensors.torch as s; "
+      "s.save_file({k: v.clone().contiguous() for f in sorted(glob.glob('pytorch_model*.bin')) "
+      "for k, v in torch.load(f, map_location='cpu', weights_only=True).items()}, "
+      "'model.safetensors', {'format': 'pt'})\"";
 
   CheckpointFolder folder_;
   std::vector<std::unique_ptr<const File>> files_;
   std::map<std::string, const File*, std::less<>> file_of_;
 };
+
+static_assert(WeightSource<Checkpoint>);
 
 }  // namespace duet

@@ -71,7 +71,7 @@ class MappedFile {
     int number;
   };
   struct Unmap {
-    std::size_t size = 0;
+    std::size_t size;
     void operator()(std::byte* memory) const noexcept { ::munmap(memory, size); }
   };
   using Mapping = std::unique_ptr<std::byte, Unmap>;

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
+#include <limits>
 #include <map>
 #include <optional>
-#include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,169 +15,177 @@
 #include "duet/core/weights.hpp"
 #include "duet/io/json.hpp"
 #include "duet/io/mapped_file.hpp"
+#include "duet/io/safetensors_header.hpp"
 
 namespace duet {
 
-/// The tensors of one safetensors file, in place.
+/// The tensors of one safetensors file, in place: 8 bytes of header length (little-endian), a JSON header, the data.
 ///
-/// The header is not trusted: every length is checked against the file's real size before it is used, tensors must fill
-/// the data without holes or overlap, and names must be unique.
+/// Nothing in the header is trusted: sizes are checked in 64 bits against each other and the file's real length before
+/// any is used, and the tensors must fill the data from end to end without holes or overlap. Views are of no particular
+/// alignment, and values are not looked at (NaN passes).
 ///
-/// Errors  kMalformedFile, naming file and tensor
-/// Source  the format's own description: 8-byte little-endian header length, JSON header, data
+/// Errors  kFileNotReadable; kMalformedFile, naming file and tensor
+/// Cost    the header is parsed; data is not touched
+/// Source  safetensors, README "Format"
 class SafetensorsFile {
  public:
-  /// `where` names the file in errors. The bytes must outlive this object.
+  explicit SafetensorsFile(const std::filesystem::path& path, FileAccess access = FileAccess::kMap)
+      : file_(MappedFile(path, access)), where_(path.string()) {
+    parse(file_->bytes());
+  }
+  /// A file that lies in memory already; `where` names it in errors. The bytes must outlive this object.
   SafetensorsFile(std::span<const std::byte> bytes, std::string where) : where_(std::move(where)) { parse(bytes); }
 
-  [[nodiscard]] const std::string& where() const noexcept { return where_; }
   /// Names in the order of their data.
   [[nodiscard]] const std::vector<std::string>& names() const noexcept { return names_; }
-  [[nodiscard]] const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
-  [[nodiscard]] const TensorView* find(std::string_view name) const noexcept {
+  [[nodiscard]] bool contains(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
+  /// The tensor's place in the file, or nullptr.
+  /// Errors  kUnsupportedDtype for a dtype that the format has and Duet has not (F8_E4M3, U16 …)
+  [[nodiscard]] const TensorView* find(std::string_view name) const {
     const auto it = tensors_.find(name);
-    return it == tensors_.end() ? nullptr : &it->second;
+    if (it == tensors_.end()) return nullptr;
+    if (!it->second.foreign_dtype.empty()) {
+      throw Error(ErrorKind::kUnsupportedDtype, tensor_text(name), it->second.foreign_dtype, "F32, F16 or BF16",
+                  "convert the checkpoint to one of these");
+    }
+    return &it->second.view;
   }
+  [[nodiscard]] const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
   /// Bytes of all tensors.
   [[nodiscard]] std::uint64_t data_bytes() const noexcept { return data_bytes_; }
+  /// The file's name in errors.
+  [[nodiscard]] const std::string& where() const noexcept { return where_; }
 
  private:
-  struct Entry {
-    std::string name;
-    std::uint64_t begin = 0, end = 0;
+  struct Tensor {
+    TensorView view;
+    std::string foreign_dtype;  // empty when view.dtype says it
   };
 
   void parse(std::span<const std::byte> bytes) {
-    constexpr std::uint64_t kMaxHeader = 100'000'000;
-    reject_lfs_pointer({reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 200)}, where_);
+    constexpr std::uint64_t kMaxHeader = 100'000'000;  // the reference reader's limit
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    reject_lfs_pointer(text.substr(0, 200), where_);
     if (bytes.size() < 8) throw malformed(concat(bytes.size(), " bytes"), "at least the 8 of a header length");
     std::uint64_t header_size = 0;
     for (std::size_t i = 8; i-- > 0;) header_size = header_size << 8 | std::to_integer<std::uint64_t>(bytes[i]);
     if (header_size > kMaxHeader) {
+      reject_other_formats(text);
       throw malformed(concat("a header of ", header_size, " bytes"), concat("at most ", kMaxHeader), "is this a safetensors file?");
     }
     if (header_size > bytes.size() - 8) {
-      throw malformed(concat("a header of ", header_size, " bytes in a file of ", bytes.size()), "a header that fits",
-                      "is the download complete?");
+      throw malformed(concat("a file of ", bytes.size(), " bytes"), concat("at least ", header_size + 8, " for its header"),
+                      "the file is cut short: download it again");
     }
-    const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, static_cast<std::size_t>(header_size));
-    const nlohmann::json header = parse_header(text);
+    SafetensorsHeader header = parse_safetensors_header(text.substr(8, static_cast<std::size_t>(header_size)), where_);
+    metadata_ = std::move(header.metadata);
+    for (const SafetensorsHeader::Tensor& tensor : header.tensors) check_size(tensor);
+    std::ranges::stable_sort(header.tensors, {}, &SafetensorsHeader::Tensor::data_offsets);
     const std::span<const std::byte> data = bytes.subspan(8 + static_cast<std::size_t>(header_size));
-    std::vector<Entry> entries;
-    for (const auto& [name, info] : header.items()) {
-      if (name == "__metadata__") {
-        read_metadata(info);
+    check_order(header.tensors, data.size());
+    for (SafetensorsHeader::Tensor& tensor : header.tensors) {
+      const std::optional<DType> dtype = own_dtype(tensor.dtype);
+      Tensor& stored = tensors_[tensor.name];
+      stored.view.data = data.data() + tensor.data_offsets[0];
+      for (const std::uint64_t extent : tensor.shape) stored.view.shape.push_back(static_cast<Index>(extent));
+      if (dtype) {
+        stored.view.dtype = *dtype;
       } else {
-        entries.push_back(read_tensor(name, info, data));
+        stored.foreign_dtype = std::move(tensor.dtype);
       }
-    }
-    std::ranges::sort(entries, [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
-    for (const Entry& entry : entries) {
-      if (entry.begin != data_bytes_) {
-        throw bad_tensor(entry.name, concat("data from ", entry.begin), concat("from ", data_bytes_, ", where the tensor before it ends"));
-      }
-      data_bytes_ = entry.end;
-      names_.push_back(entry.name);
-    }
-    if (data_bytes_ != data.size()) {
-      throw malformed(concat(data.size(), " bytes of data"), concat(data_bytes_, ", as the header says"), "is the download complete?");
+      names_.push_back(std::move(tensor.name));
     }
   }
 
-  /// The library's parser keeps the last of duplicate keys; a file that says two things about one tensor is refused.
-  [[nodiscard]] nlohmann::json parse_header(std::string_view text) const {
-    std::vector<std::set<std::string>> keys;
-    const auto watch = [&](int, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
-      if (event == nlohmann::json::parse_event_t::object_start) keys.emplace_back();
-      if (event == nlohmann::json::parse_event_t::object_end) keys.pop_back();
-      if (event == nlohmann::json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second) {
-        throw bad_tensor("header", concat("the key \"", parsed.get<std::string>(), "\" twice"), "unique keys");
-      }
-      return true;
-    };
-    if (detail::nests_deeper_than(text, 16)) throw malformed("a header nested deeper than 16", "a flat one");
-    nlohmann::json header;
-    try {
-      header = nlohmann::json::parse(text, watch);
-    } catch (const nlohmann::json::exception& e) {
-      throw malformed(concat("a header that is no JSON (", e.what(), ")"), "a JSON object", "is this a safetensors file?");
-    }
-    if (!header.is_object()) throw malformed(concat("a header that is ", header.type_name()), "a JSON object");
-    return header;
-  }
-
-  void read_metadata(const nlohmann::json& info) {
-    if (!info.is_object()) throw bad_tensor("__metadata__", info.type_name(), "an object of strings");
-    for (const auto& [key, value] : info.items()) {
-      if (!value.is_string()) throw bad_tensor("__metadata__", concat(key, " of type ", value.type_name()), "a string");
-      metadata_[key] = value.get<std::string>();
+  /// What people put in the place of such a file. The first bytes of all these spell an impossible header length.
+  void reject_other_formats(std::string_view text) const {
+    static constexpr struct {
+      std::string_view magic, got, hint;
+    } kOthers[] = {{"GGUF", "a GGUF file", "Duet reads the Hugging Face folder that it was made from"},
+                   {"PK\x03\x04", "a zip file, as PyTorch writes its pickles", "convert it to safetensors"},
+                   {"\x80\x02", "a Python pickle", "convert it to safetensors"},
+                   {"<", "a web page", "download the file again; does it need a login?"}};
+    for (const auto& other : kOthers) {
+      if (text.starts_with(other.magic)) throw malformed(std::string(other.got), "a safetensors file", std::string(other.hint));
     }
   }
 
-  [[nodiscard]] Entry read_tensor(const std::string& name, const nlohmann::json& info, std::span<const std::byte> data) {
-    if (!info.is_object()) throw bad_tensor(name, info.type_name(), "an object");
-    const auto field = [&](const char* key) -> const nlohmann::json& {
-      const auto it = info.find(key);
-      if (it == info.end()) throw bad_tensor(name, concat("no ", key), "dtype, shape and data_offsets");
-      return *it;
-    };
-    const auto [dtype, known] = read_dtype(name, field("dtype"));
-    TensorView view;
-    view.dtype = dtype;
-    std::uint64_t count = 1;
-    const nlohmann::json& shape = field("shape");
-    if (!shape.is_array()) throw bad_tensor(name, concat("a shape that is ", shape.type_name()), "a list");
-    for (const nlohmann::json& extent : shape) {
-      if (!extent.is_number_unsigned()) throw bad_tensor(name, "shape " + shape.dump(), "whole numbers");
-      const auto n = extent.get<std::uint64_t>();
-      if (n > static_cast<std::uint64_t>(std::numeric_limits<Index>::max()) || __builtin_mul_overflow(count, n, &count)) {
-        throw bad_tensor(name, "shape " + shape.dump(), "a size that fits 64 bits");
+  /// data_offsets must span what dtype and shape come to.
+  void check_size(const SafetensorsHeader::Tensor& tensor) const {
+    const unsigned bits = bits_of(tensor.dtype);
+    if (bits == 0) throw bad_tensor(tensor, concat("dtype ", detail::shown(tensor.dtype)), "one of the format's");
+    // Zeros count as ones here, so that no product of some of the extents can overflow either.
+    Index bound = 1;
+    bool is_empty = false;
+    for (const std::uint64_t extent : tensor.shape) {
+      is_empty = is_empty || extent == 0;
+      if (!std::in_range<Index>(extent) || __builtin_mul_overflow(bound, std::max<Index>(1, static_cast<Index>(extent)), &bound)) {
+        throw bad_tensor(tensor, concat("shape ", detail::shown(text_of(tensor.shape))), "one of fewer than 2^63 elements");
       }
-      view.shape.push_back(static_cast<Index>(n));
     }
-    const nlohmann::json& offsets = field("data_offsets");
-    if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned()) {
-      throw bad_tensor(name, "data_offsets " + offsets.dump(), "[begin, end]");
+    const auto count = static_cast<std::uint64_t>(is_empty ? 0 : bound);
+    std::uint64_t size = 0;
+    const std::uint64_t begin = tensor.data_offsets[0], end = tensor.data_offsets[1];
+    if (begin > end) throw bad_tensor(tensor, concat("data_offsets ", text_of(tensor.data_offsets)), "begin before end");
+    if (__builtin_mul_overflow(count, std::uint64_t{bits}, &size) || size % 8 != 0 || size / 8 != end - begin) {
+      throw bad_tensor(tensor, concat(end - begin, " bytes of data"),
+                       concat("those of ", tensor.dtype, " ", detail::shown(text_of(tensor.shape))));
     }
-    const auto begin = offsets[0].get<std::uint64_t>(), end = offsets[1].get<std::uint64_t>();
-    if (begin > end || end > data.size()) {
-      throw bad_tensor(name, "data_offsets " + offsets.dump(), concat("within the ", data.size(), " bytes of data"),
-                      "is the download complete?");
-    }
-    if (known) {
-      std::uint64_t expected = 0;
-      if (__builtin_mul_overflow(count, static_cast<std::uint64_t>(size_of(dtype)), &expected) || expected != end - begin) {
-        throw bad_tensor(name, concat(end - begin, " bytes"), concat(name_of(dtype), " ", shape_text(view.shape)));
-      }
-      view.data = data.data() + begin;
-      tensors_.emplace(name, std::move(view));
-    } else {
-      unsupported_.emplace(name, field("dtype").get<std::string>());
-    }
-    return {name, begin, end};
   }
 
-  [[nodiscard]] std::pair<DType, bool> read_dtype(const std::string& name, const nlohmann::json& value) const {
-    const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  /// Each tensor must begin where the one before it ends, and the last must end with the file.
+  void check_order(const std::vector<SafetensorsHeader::Tensor>& tensors, std::uint64_t data_size) {
+    for (const SafetensorsHeader::Tensor& tensor : tensors) {
+      if (tensor.data_offsets[0] != data_bytes_) {
+        throw bad_tensor(tensor, concat("data from byte ", tensor.data_offsets[0]),
+                         concat("from ", data_bytes_, ", where the tensor before it ends"));
+      }
+      data_bytes_ = tensor.data_offsets[1];
+    }
+    if (data_size < data_bytes_) {
+      throw malformed(concat(data_size, " bytes of data"), concat(data_bytes_, ", as its header says"),
+                      "the file is cut short: download it again");
+    }
+    if (data_size > data_bytes_) {
+      throw malformed(concat(data_size, " bytes of data"), concat(data_bytes_, ", as its header says"));
+    }
+  }
+
+  static std::optional<DType> own_dtype(std::string_view name) {
     for (int i = 0; i <= static_cast<int>(DType::kBool); ++i) {
-      if (text == name_of(static_cast<DType>(i))) return {static_cast<DType>(i), true};
+      if (name == name_of(static_cast<DType>(i))) return static_cast<DType>(i);
     }
-    for (const std::string_view listed : {"F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "F6_E2M3", "F6_E3M2", "U16", "U32", "U64", "C64"}) {
-      if (text == listed) return {DType::kU8, false};  // of the format, but of no use to Duet
+    return std::nullopt;
+  }
+  /// Bits of an element of any of the format's dtypes; 0 for another word.
+  static unsigned bits_of(std::string_view name) {
+    if (const auto dtype = own_dtype(name)) return static_cast<unsigned>(8 * size_of(*dtype));
+    static constexpr std::pair<std::string_view, unsigned> kForeign[] = {
+        {"F4", 4},       {"F6_E2M3", 6},     {"F6_E3M2", 6},     {"F8_E8M0", 8}, {"F8_E4M3", 8}, {"F8_E5M2", 8},
+        {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"U16", 16}, {"U32", 32},    {"U64", 64},    {"C64", 64}};
+    for (const auto& [foreign, bits] : kForeign) {
+      if (name == foreign) return bits;
     }
-    throw bad_tensor(name, "dtype " + text, "one of the format's");
+    return 0;
+  }
+  static std::string text_of(const std::vector<std::uint64_t>& numbers) {
+    std::string text = "[";
+    for (std::size_t i = 0; i < numbers.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(numbers[i]);
+    return text + "]";
   }
 
+  [[nodiscard]] std::string tensor_text(std::string_view name) const { return concat(where_, ": tensor ", detail::shown(name)); }
   [[nodiscard]] Error malformed(std::string got, std::string expected, std::string hint = {}) const {
     return {ErrorKind::kMalformedFile, where_, std::move(got), std::move(expected), std::move(hint)};
   }
-  [[nodiscard]] Error bad_tensor(const std::string& name, std::string got, std::string expected, std::string hint = {}) const {
-    return {ErrorKind::kMalformedFile, concat(where_, ": ", name), std::move(got), std::move(expected), std::move(hint)};
+  [[nodiscard]] Error bad_tensor(const SafetensorsHeader::Tensor& tensor, std::string got, std::string expected) const {
+    return {ErrorKind::kMalformedFile, tensor_text(tensor.name), std::move(got), std::move(expected)};
   }
 
+  std::optional<MappedFile> file_;
   std::string where_;
-  std::map<std::string, TensorView, std::less<>> tensors_;
-  std::map<std::string, std::string> unsupported_;  // name → dtype
+  std::map<std::string, Tensor, std::less<>> tensors_;
   std::vector<std::string> names_;
   std::map<std::string, std::string> metadata_;
   std::uint64_t data_bytes_ = 0;

@@ -58,14 +58,14 @@ class SafetensorsHeaderReader {
     }
   }
   bool key(std::string& key) {
+    (place_ == Place::kHeader ? key_ : field_) = key;
     const bool is_new = place_ == Place::kHeader     ? names_.insert(key).second
                         : place_ == Place::kMetadata ? !header_.metadata.contains(key)
                                                      : fields_.insert(key).second;
-    if (!is_new) throw malformed(concat("the key \"", shown(key), "\" twice"), "each once");
+    if (!is_new) throw malformed(concat("the key \"", shown(key), "\" twice"), "each key once");
     if (place_ == Place::kTensor && key != "dtype" && key != "shape" && key != "data_offsets") {
       throw malformed(concat("the key \"", shown(key), "\""), "dtype, shape and data_offsets");
     }
-    (place_ == Place::kHeader ? key_ : field_) = std::move(key);
     return true;
   }
   bool string(std::string& value) {

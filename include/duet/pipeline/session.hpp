@@ -106,11 +106,15 @@ class Session {
     return logits_of(hidden, Phase::kDecode);
   }
 
-  /// Forgets text and image.
-  void clear() {
+  /// Forgets the text and keeps the images' memory.
+  void restart() noexcept {
     cache_.truncate(0);
-    memory_ = {};
     next_position_ = 0;
+  }
+  /// Forgets text and images.
+  void clear() {
+    restart();
+    memory_ = {};
   }
 
  private:

@@ -1,26 +1,15 @@
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "duet/core/token.hpp"
 #include "duet/core/weights.hpp"
 #include "duet/io/json.hpp"
 #include "duet/layers/positions.hpp"
+#include "duet/pipeline/prompt_rules.hpp"
 
 namespace duet {
-
-/// What a family does with a prompt, beyond running it. All of it comes from the checkpoint's files.
-struct PromptRules {
-  std::optional<TokenId> image_token_id;        ///< placeholder that image rows replace (method A)
-  std::string image_token = "<image>";          ///< its spelling in a prompt
-  Index tokens_per_image = 0;                   ///< placeholders or memory rows an image becomes
-  std::optional<TokenId> decoder_start_token_id;  ///< first token of every prompt (method B)
-  std::string question_prefix, question_suffix;   ///< the family's documented prompt around a question
-  std::string caption_question;                   ///< asked when there is a picture and no question
-};
 
 /// Where a part's tensors may lie, in the spellings of the reference's versions.
 using Prefixes = std::vector<std::string_view>;

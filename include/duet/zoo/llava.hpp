@@ -38,7 +38,8 @@ struct LlavaOf {
     PromptRules rules;
     rules.image_token_id = config.get_any<TokenId>({"image_token_index", "image_token_id"}, 32000);
     rules.tokens_per_image = model.vision().num_features();
-    rules.question_prefix = "USER: <image>\n";
+    rules.question_prefix = "USER: ";
+    rules.image_suffix = "\n";
     rules.question_suffix = " ASSISTANT:";
     rules.caption_question = "Describe the image.";
     return rules;

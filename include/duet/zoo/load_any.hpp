@@ -1,119 +1,14 @@
 #pragma once
 
-#include <map>
-#include <optional>
-#include <set>
-#include <string>
-#include <type_traits>
-#include <utility>
+#include <memory>
 
-#include "duet/kernels/kernel_table.hpp"
-#include "duet/zoo/any_model.hpp"
-#include "duet/zoo/model_cost.hpp"
+#include "duet/zoo/model_of.hpp"
 #include "duet/zoo/with_model.hpp"
 
 namespace duet {
 
-namespace detail {
-
-/// Tensors that checkpoints carry and no inference needs: masks, position counters and cached frequencies.
-inline bool is_ignorable_buffer(std::string_view name) {
-  for (const std::string_view ending : {".attn.bias", ".attn.masked_bias", ".crossattention.bias", ".crossattention.masked_bias",
-                                        "position_ids", "rotary_emb.inv_freq"}) {
-    if (name.ends_with(ending)) return true;
-  }
-  return false;
-}
-
-template <class Model>
-class SessionOf final : public AnySession {
- public:
-  SessionOf(std::shared_ptr<const void> owner, const Model& model, Compute compute, SessionOptions options)
-      : owner_(std::move(owner)), session_(model, compute, options) {}
-
-  std::span<const float> prefill(const Prompt& prompt, const ImageRows& rows) override { return session_.prefill(prompt, rows); }
-  std::span<const float> decode(TokenId id) override { return session_.decode(id); }
-  void clear() override { session_.clear(); }
-  [[nodiscard]] Index length() const override { return session_.length(); }
-  [[nodiscard]] Index max_length() const override { return session_.max_length(); }
-  [[nodiscard]] Index num_image_rows() const override {
-    const VisualMemory* memory = session_.visual_memory();
-    return memory == nullptr ? 0 : memory->num_rows();
-  }
-  [[nodiscard]] std::size_t memory_bytes() const override {
-    const VisualMemory* memory = session_.visual_memory();
-    return session_.cache_bytes() + (memory == nullptr ? 0 : memory->bytes());
-  }
-
- private:
-  std::shared_ptr<const void> owner_;  // a session keeps its model alive
-  Session<Model> session_;
-};
-
-/// A typed model behind the run-time interface.
-template <class Family>
-class ModelOf final : public AnyModel, public std::enable_shared_from_this<ModelOf<Family>> {
- public:
-  ModelOf(std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options)
-      : loaded_(std::move(checkpoint)), threads_(std::make_unique<Threads>(options.threads)),
-        compute_{&kernels::best_kernel_table(), threads_.get()} {
-    const Checkpoint& files = *loaded_.checkpoint;
-    info_.model_type = files.folder().config().template get_or<std::string>("model_type", "");
-    info_.family = Family::kName;
-    info_.weight_bytes = files.bytes();
-    std::set<std::string> dtypes;
-    for (const std::string& name : files.names()) {
-      const std::optional<TensorView> view = files.find(name, {});
-      if (!is_ignorable_buffer(name)) {
-        info_.parameters += view->size();
-        dtypes.insert(std::string(name_of(view->dtype)));
-        if (!loaded_.used.contains(name)) info_.unused_tensors.push_back(name);
-      }
-    }
-    for (const std::string& dtype : dtypes) info_.dtypes += (info_.dtypes.empty() ? "" : ", ") + dtype;
-    describe(loaded_.model, info_);
-  }
-
-  [[nodiscard]] const ModelInfo& info() const override { return info_; }
-  [[nodiscard]] const PromptRules& rules() const override { return loaded_.rules; }
-  [[nodiscard]] const Compute& compute() const override { return compute_; }
-
-  [[nodiscard]] std::unique_ptr<AnySession> start(SessionOptions options) const override {
-    if constexpr (requires { loaded_.model.decoder(); }) {
-      return std::make_unique<SessionOf<typename Family::Model>>(this->shared_from_this(), loaded_.model, compute_, options);
-    } else {
-      throw lacks("a model without a language model", "one that writes text");
-    }
-  }
-  [[nodiscard]] ImageRows encode(const VisualInput& input, Workspace& workspace) const override {
-    if constexpr (requires { loaded_.model.encode(input, workspace); }) {
-      return loaded_.model.encode(input, workspace);
-    } else if constexpr (requires { loaded_.model.vision(); }) {
-      const auto frame = workspace.frame();
-      return {Matrix::clone(loaded_.model.vision().encode(input, workspace).rows), {}};
-    } else {
-      throw lacks("a model that reads text alone", "one that reads images");
-    }
-  }
-  [[nodiscard]] std::vector<NamedTensor> forward(const ReferenceInputs& inputs, Index max_new_tokens) const override {
-    return reference_forward(loaded_.model, inputs, max_new_tokens, loaded_.rules.image_token_id, compute_);
-  }
-
- private:
-  [[nodiscard]] Error lacks(std::string got, std::string expected) const {
-    return {ErrorKind::kUnsupportedModel, concat("config.json: model_type ", info_.model_type), std::move(got), std::move(expected)};
-  }
-
-  Loaded<Family> loaded_;
-  std::unique_ptr<Threads> threads_;
-  Compute compute_;
-  ModelInfo info_;
-};
-
-}  // namespace detail
-
 /// Loads whatever config.json says, if the zoo knows it. Instantiates every family: a program of several units includes this
-/// header in one of them, and zoo/any_model.hpp elsewhere.
+/// header in one of them, and pipeline/any_model.hpp elsewhere.
 ///
 /// Errors  kUnsupportedModel, kFileNotReadable, kMalformedFile, kMissingTensor, kShapeMismatch, kConfigMismatch …
 inline std::shared_ptr<const AnyModel> load_any(const std::filesystem::path& folder, const LoadOptions& options = {}) {
@@ -121,7 +16,7 @@ inline std::shared_ptr<const AnyModel> load_any(const std::filesystem::path& fol
   // The family first: an unknown one deserves its own message, whatever else the folder lacks.
   return with_family(files.config(), [&](auto tag) -> std::shared_ptr<const AnyModel> {
     using Family = typename decltype(tag)::type;
-    return std::make_shared<const detail::ModelOf<Family>>(Checkpoint::open(folder), options);
+    return std::make_shared<const ModelOf<Family>>(Checkpoint::open(folder), options);
   });
 }
 

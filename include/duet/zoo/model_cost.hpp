@@ -1,7 +1,7 @@
 #pragma once
 
 #include "duet/models/contrastive_model.hpp"
-#include "duet/zoo/any_model.hpp"
+#include "duet/pipeline/any_model.hpp"
 
 namespace duet {
 

@@ -1,31 +1,12 @@
 #pragma once
 
-#include <memory>
 #include <string>
-#include <utility>
 
-#include "duet/io/checkpoint.hpp"
+#include "duet/io/json.hpp"
 #include "duet/zoo/llava.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
 
 namespace duet {
-
-/// A family's model with what it was built from. Const once made, and safe to share among threads.
-template <class Family>
-struct Loaded {
-  using Model = typename Family::Model;
-
-  /// Errors  kMissingTensor, kShapeMismatch, kUnsupportedDtype, kConfigMismatch, kInvalidArgument
-  explicit Loaded(std::shared_ptr<const Checkpoint> source)
-      : checkpoint(std::move(source)),
-        model(Family::load(checkpoint->folder().config(), Weights(*checkpoint, &used))),
-        rules(Family::rules(checkpoint->folder().config(), model)) {}
-
-  std::shared_ptr<const Checkpoint> checkpoint;  ///< the model's weights lie in its mapped files
-  TensorNames used;
-  Model model;
-  PromptRules rules;
-};
 
 /// A type as a value.
 template <class Family>

@@ -7,7 +7,7 @@
 
 #include "duet/io/checkpoint.hpp"
 #include "duet/pipeline/reference_forward.hpp"
-#include "duet/zoo/family.hpp"
+#include "duet/pipeline/prompt_rules.hpp"
 
 namespace duet {
 
@@ -34,6 +34,9 @@ class AnySession {
   virtual ~AnySession() = default;
   virtual std::span<const float> prefill(const Prompt& prompt, const ImageRows& rows) = 0;
   virtual std::span<const float> decode(TokenId id) = 0;
+  /// Forgets the text and keeps the images' memory.
+  virtual void restart() = 0;
+  /// Forgets text and images.
   virtual void clear() = 0;
   [[nodiscard]] virtual Index length() const = 0;
   [[nodiscard]] virtual Index max_length() const = 0;
@@ -47,6 +50,7 @@ class AnyModel {
   virtual ~AnyModel() = default;
   [[nodiscard]] virtual const ModelInfo& info() const = 0;
   [[nodiscard]] virtual const PromptRules& rules() const = 0;
+  [[nodiscard]] virtual const CheckpointFolder& folder() const = 0;
   [[nodiscard]] virtual const Compute& compute() const = 0;
   /// Errors  kUnsupportedModel for a model without a language model
   [[nodiscard]] virtual std::unique_ptr<AnySession> start(SessionOptions options) const = 0;

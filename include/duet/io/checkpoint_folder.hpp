@@ -1,0 +1,98 @@
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "duet/core/error.hpp"
+#include "duet/io/json.hpp"
+
+namespace duet {
+
+/// A checkpoint folder as downloaded, without its weights: config.json and the small files beside it.
+///
+/// Errors  kFileNotReadable for a path that is no such folder, with a hint at the right one where it can be seen;
+///         kMalformedFile, naming file and position
+class CheckpointFolder {
+ public:
+  explicit CheckpointFolder(const std::filesystem::path& path) : path_(path) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored)) throw not_a_folder("nothing there", "is the path right?");
+    if (!std::filesystem::is_directory(path, ignored)) {
+      if (path.extension() == ".gguf") {
+        throw not_a_folder("a GGUF file", "Duet reads the Hugging Face folder that it was made from");
+      }
+      throw not_a_folder("a file", concat("give the folder it lies in: ", parent_of(path)));
+    }
+    if (!has("config.json")) throw not_a_folder("a folder without config.json", where_else());
+    config_ = read_json_file(path / "config.json");
+    if (!config_.is_object()) {
+      throw Error(ErrorKind::kMalformedFile, "config.json", config_.type_name(), "a JSON object");
+    }
+    generation_config_ = read_optional("generation_config.json");
+    preprocessor_config_ = read_optional("preprocessor_config.json");
+  }
+
+  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+  [[nodiscard]] JsonView config() const { return {config_, "config.json"}; }
+  /// generation_config.json, or an empty object.
+  [[nodiscard]] JsonView generation_config() const { return {generation_config_, "generation_config.json"}; }
+  /// preprocessor_config.json, or an empty object.
+  [[nodiscard]] JsonView preprocessor_config() const { return {preprocessor_config_, "preprocessor_config.json"}; }
+
+  /// Whether the folder lists such a file; it may still be a link that leads nowhere, which opening it will tell.
+  [[nodiscard]] bool has(std::string_view file) const {
+    std::error_code ignored;
+    return std::filesystem::exists(std::filesystem::symlink_status(path_ / file, ignored));
+  }
+
+ private:
+  [[nodiscard]] nlohmann::json read_optional(const char* name) const {
+    return has(name) ? read_json_file(path_ / name) : nlohmann::json::object();
+  }
+
+  [[nodiscard]] Error not_a_folder(std::string got, std::string hint) const {
+    return {ErrorKind::kFileNotReadable, path_.string(), std::move(got), "a checkpoint folder with config.json", std::move(hint)};
+  }
+
+  /// What to do about a folder without config.json, by what lies in it instead.
+  [[nodiscard]] std::string where_else() const {
+    if (has("snapshots")) {
+      const std::string snapshot = hub_snapshot();
+      return snapshot.empty() ? "this is a Hub cache without a complete snapshot: download the model again"
+                              : concat("this is a Hub cache; its checkpoint is ", snapshot);
+    }
+    if (has("adapter_config.json")) return "this is an adapter: merge it into its base model and save that";
+    std::string inner;
+    std::error_code ignored;
+    for (std::filesystem::directory_iterator it(path_, ignored), end; it != end; it.increment(ignored)) {
+      if (it->path().extension() == ".gguf") return "GGUF files are not supported: Duet reads the Hugging Face folder that they were made from";
+      if (std::filesystem::exists(it->path() / "config.json", ignored)) inner = it->path().string();
+    }
+    return inner.empty() ? "give the folder that holds config.json and *.safetensors" : concat("do you mean ", inner, "?");
+  }
+
+  /// The Hub's cache keeps a checkpoint at snapshots/COMMIT, and the commit of a branch in refs/main.
+  [[nodiscard]] std::string hub_snapshot() const {
+    std::string main, found;
+    std::ifstream(path_ / "refs" / "main") >> main;
+    std::error_code ignored;
+    for (std::filesystem::directory_iterator it(path_ / "snapshots", ignored), end; it != end; it.increment(ignored)) {
+      if (!std::filesystem::exists(it->path() / "config.json", ignored)) continue;
+      if (found.empty() || it->path().filename() == main) found = it->path().string();
+    }
+    return found;
+  }
+
+  static std::string parent_of(const std::filesystem::path& file) {
+    return file.has_parent_path() ? file.parent_path().string() : std::string(".");
+  }
+
+  std::filesystem::path path_;
+  nlohmann::json config_, generation_config_, preprocessor_config_;
+};
+
+}  // namespace duet

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "duet/io/tensor_store.hpp"
+
+namespace duet {
+
+/// A weight source that makes tensors up, for benchmarks of a shape without its checkpoint: norm weights are 1, biases 0,
+/// everything else looks like N(0, 0.02²), the initialisation of most transformers. The same seed and name give the same
+/// bytes on every machine.
+///
+/// Values repeat after 2^19 - 1 elements (a prime, so that rows of a matrix differ), which makes gigabytes in seconds; the
+/// memory is not shared between tensors, so that a benchmark's reads come from RAM as a checkpoint's would.
+///
+/// Errors  kInvalidArgument for a dtype other than F32, F16 and BF16
+/// Cost    each tensor is written once, when it is first asked for
+class RandomWeights {
+ public:
+  explicit RandomWeights(DType dtype = DType::kBF16, std::uint64_t seed = 1) : dtype_(dtype) {
+    if (!detail::is_weight_dtype(dtype)) {
+      throw Error(ErrorKind::kInvalidArgument, "random weights", std::string(name_of(dtype)), "F32, F16 or BF16");
+    }
+    fill_block(seed);
+  }
+
+  // A WeightSource.
+  [[nodiscard]] std::optional<TensorView> find(std::string_view name, std::span<const Index> shape) const {
+    std::string key = concat(name, " ", shape_text(shape));
+    if (const TensorView* made = store_->find(key)) return *made;
+    const auto [view, memory] = store_->add(std::move(key), dtype_, shape);
+    if (is_norm(name)) {
+      fill(memory, 1.0f);
+    } else if (name.ends_with("bias")) {
+      fill(memory, 0.0f);
+    } else {
+      fill_from_block(memory, name);
+    }
+    return view;
+  }
+  /// Nothing is there before it is asked for: optional tensors stay out, and the first of several spellings is taken.
+  [[nodiscard]] bool contains(std::string_view /*name*/) const { return false; }
+  [[nodiscard]] std::string where(std::string_view /*name*/) const { return "random weights"; }
+
+  /// Bytes made so far.
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return store_->bytes(); }
+
+ private:
+  static constexpr std::size_t kBlock = (std::size_t{1} << 19) - 1;
+
+  /// "model.norm.weight", "h.0.ln_1.weight", "vision_model.pre_layrnorm.weight"
+  static bool is_norm(std::string_view name) {
+    constexpr std::string_view kWeight = ".weight";
+    if (!name.ends_with(kWeight)) return false;
+    name.remove_suffix(kWeight.size());
+    if (const auto dot = name.rfind('.'); dot != std::string_view::npos) name.remove_prefix(dot + 1);
+    return name.find("norm") != std::string_view::npos || name.starts_with("ln");
+  }
+
+  void fill(std::span<std::byte> memory, float value) const {
+    for (std::size_t i = 0; i < memory.size(); i += size_of(dtype_)) detail::put_float(value, dtype_, &memory[i]);
+  }
+
+  /// The block over and over, from a place that depends on the name.
+  void fill_from_block(std::span<std::byte> memory, std::string_view name) const {
+    std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+    for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    for (std::size_t at = hash % kBlock * size_of(dtype_), done = 0; done < memory.size(); at = 0) {
+      const std::size_t count = std::min(block_->size() - at, memory.size() - done);
+      std::copy_n(block_->data() + at, count, memory.data() + done);
+      done += count;
+    }
+  }
+
+  /// The sum of four uniform numbers is normal enough, and the same everywhere; std::normal_distribution is not.
+  void fill_block(std::uint64_t seed) {
+    constexpr float kDeviation = 0.02f;
+    AlignedBuffer<std::byte> block(kBlock * size_of(dtype_));
+    for (std::size_t i = 0; i < kBlock; ++i) {
+      std::uint64_t z = seed += 0x9e3779b97f4a7c15;  // splitmix64
+      z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+      z = (z ^ z >> 27) * 0x94d049bb133111eb;
+      z ^= z >> 31;
+      const auto sum = static_cast<float>((z & 0xffff) + (z >> 16 & 0xffff) + (z >> 32 & 0xffff) + (z >> 48));
+      const float normal = (sum - 2 * 65535.0f) / (65535.0f * 0.57735027f);  // variance of the sum: 4/12
+      detail::put_float(kDeviation * normal, dtype_, block.data() + i * size_of(dtype_));
+    }
+    block_ = std::make_shared<const AlignedBuffer<std::byte>>(std::move(block));
+  }
+
+  DType dtype_;
+  std::shared_ptr<const AlignedBuffer<std::byte>> block_;
+  std::shared_ptr<TensorStore> store_ = std::make_shared<TensorStore>();
+};
+
+static_assert(WeightSource<RandomWeights>);
+
+}  // namespace duet

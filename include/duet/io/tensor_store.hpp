@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "duet/core/dtype.hpp"
+#include "duet/core/error.hpp"
+#include "duet/core/matrix.hpp"
+#include "duet/core/weights.hpp"
+
+namespace duet {
+
+/// Owns tensors that a weight source makes on demand. Their addresses stay as long as the store lives.
+///
+/// A source's find() is const and yet has to keep what it makes. It holds the store by std::shared_ptr: the source itself
+/// stays a const handle whose copies share the tensors, and a model can hold the pointer to keep its weights alive.
+/// One thread at a time may add.
+class TensorStore {
+ public:
+  [[nodiscard]] const TensorView* find(std::string_view name) const {
+    const auto it = tensors_.find(name);
+    return it == tensors_.end() ? nullptr : &it->second.view;
+  }
+
+  /// A new tensor's view, and its memory to be filled.
+  /// Errors  kInvalidArgument for a shape that no memory can hold
+  std::pair<const TensorView&, std::span<std::byte>> add(std::string name, DType dtype, std::span<const Index> shape) {
+    std::uint64_t size = size_of(dtype);
+    for (const Index extent : shape) {
+      if (extent < 0 || __builtin_mul_overflow(size, static_cast<std::uint64_t>(extent), &size) || size >> 62 != 0) {
+        throw Error(ErrorKind::kInvalidArgument, name, shape_text(shape), "a shape that fits into memory");
+      }
+    }
+    Tensor& tensor = tensors_[std::move(name)];
+    tensor.memory = AlignedBuffer<std::byte>(size);
+    tensor.view = {tensor.memory.data(), dtype, {shape.begin(), shape.end()}};
+    bytes_ += size;
+    return {tensor.view, {tensor.memory.data(), tensor.memory.size()}};
+  }
+
+  /// Bytes of all tensors.
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
+
+ private:
+  struct Tensor {
+    AlignedBuffer<std::byte> memory;
+    TensorView view;
+  };
+  std::map<std::string, Tensor, std::less<>> tensors_;
+  std::uint64_t bytes_ = 0;
+};
+
+namespace detail {
+
+inline bool is_weight_dtype(DType dtype) { return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16; }
+
+/// Writes `value` as F32, F16 or BF16, rounded to nearest even.
+inline void put_float(float value, DType dtype, std::byte* to) {
+  if (dtype == DType::kF32) {
+    std::memcpy(to, &value, sizeof value);
+  } else {
+    const std::uint16_t bits = dtype == DType::kF16 ? to_f16(value).bits : to_bf16(value).bits;
+    std::memcpy(to, &bits, sizeof bits);
+  }
+}
+
+}  // namespace detail
+}  // namespace duet

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "duet/core/error.hpp"
+#include "duet/kernels/matmul_types.hpp"
+#include "duet/kernels/simd/matmul_avx2.hpp"
+#include "duet/kernels/simd/matmul_avx512.hpp"
+#include "duet/kernels/simd/matmul_portable.hpp"
+
+namespace duet::kernels {
+
+/// Instruction sets that kernels are written for.
+enum class Isa : unsigned char { kPortable, kAvx2, kAvx512 };
+
+/// The kernels of one instruction set. A model gets a pointer to one when it is loaded: there is no global choice, and a
+/// test may hold models of two sets in one process.
+struct KernelTable {
+  Isa isa;
+  std::string_view name;
+  MatmulKernels matmul;
+};
+
+inline namespace DUET_ISA_NAMESPACE {
+
+/// Whether this processor has an instruction set.
+inline bool supports(Isa isa) noexcept {
+  if (isa == Isa::kPortable) return true;
+#if DUET_X86
+  __builtin_cpu_init();
+  // Every processor with AVX2 converts half floats (F16C); clang 14 cannot ask for it by name.
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (isa == Isa::kAvx2) return avx2;
+  return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#else
+  return false;
+#endif
+}
+
+/// Requires supports(isa)
+inline const KernelTable& kernel_table(Isa isa) noexcept {
+  static constexpr KernelTable portable_table{Isa::kPortable, "portable", portable::kMatmulKernels};
+#if DUET_X86
+  static constexpr KernelTable avx2_table{Isa::kAvx2, "avx2", avx2::kMatmulKernels};
+  static constexpr KernelTable avx512_table{Isa::kAvx512, "avx512", avx512::kMatmulKernels};
+  if (isa == Isa::kAvx2) return avx2_table;
+  if (isa == Isa::kAvx512) return avx512_table;
+#endif
+  static_cast<void>(isa);
+  return portable_table;
+}
+
+/// The fastest table this processor can run, or the one that the environment's DUET_ISA names.
+/// Errors  kInvalidArgument when DUET_ISA names none, or one this processor lacks
+inline const KernelTable& best_kernel_table() {
+  const char* wish = std::getenv("DUET_ISA");
+  for (const Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kPortable}) {
+    if (!supports(isa)) continue;
+    const KernelTable& table = kernel_table(isa);
+    if (wish == nullptr || *wish == '\0' || table.name == wish) return table;
+  }
+  throw Error(ErrorKind::kInvalidArgument, "environment variable DUET_ISA", std::string("\"") + wish + '"',
+              "portable, avx2 or avx512, as this processor has them");
+}
+
+}  // namespace DUET_ISA_NAMESPACE
+}  // namespace duet::kernels

@@ -1,0 +1,47 @@
+#pragma once
+
+#include "duet/core/weight_matrix.hpp"
+#include "duet/kernels/activation_fn.hpp"
+
+namespace duet::kernels {
+
+/// What a matmul does with what stands in its output.
+enum class Store : unsigned char {
+  kAssign,  ///< replaces it
+  kAdd,     ///< adds to it: a residual branch
+};
+
+/// One linear map of a matmul: out (+)= activation(x · Wᵀ + bias).
+struct MatmulJob {
+  WeightMatrix weight;            ///< [out_features, in_features]
+  const float* bias = nullptr;    ///< [out_features] or null
+  ActivationFn activation = nullptr;
+  MatrixView out;                 ///< [rows, out_features]
+  Store store = Store::kAssign;
+};
+
+/// Rows of x packed for the prefill micro-kernel: blocks of `block_rows` rows, each [in_features, block_rows], the last
+/// one filled up with zeros.
+struct PackedRows {
+  const float* data = nullptr;
+  Index rows = 0, in_features = 0;
+};
+
+/// The instruction set's share of a matmul. Work is cut by outputs, so that no cut changes a bit.
+struct MatmulKernels {
+  Index block_rows;    ///< rows of x that the micro-kernel takes at once
+  Index panel;         ///< outputs that one prefill task computes
+  Index decode_block;  ///< least outputs that one decode task computes
+  /// Packs block `block` of x.
+  void (*pack_rows)(ConstMatrixView x, Index block, float* packed) noexcept;
+  /// Outputs [begin, begin + panel) of a job, for all rows.
+  void (*prefill)(const PackedRows& x, const MatmulJob& job, Index begin) noexcept;
+  /// Outputs [begin, end) of a job, for a few rows, reading each weight once.
+  void (*decode)(ConstMatrixView x, const MatmulJob& job, Index begin, Index end) noexcept;
+  /// Runs `rounds` rounds of independent multiply-adds; returns how many were done. `sink` keeps them from being removed.
+  double (*multiply_adds)(Index rounds, float* sink) noexcept;
+  /// Reads `count` floats as fast as it can; the sum keeps the reads from being removed.
+  float (*read)(const float* data, Index count) noexcept;
+};
+
+}  // namespace duet::kernels

@@ -1,0 +1,94 @@
+#pragma once
+
+#include "duet/core/matrix.hpp"
+#include "duet/kernels/simd/attributes.hpp"
+
+#if DUET_X86
+
+namespace duet::kernels {
+inline namespace DUET_ISA_NAMESPACE {
+
+/// Sixteen floats in an AVX-512 register. Operations as in Vec4; why each carries a target and V is copied by hand stands
+/// in simd/attributes.hpp.
+class Vec16 {
+ public:
+  static constexpr Index kWidth = 16;
+  static constexpr int kBlockRows = 8, kBlockVectors = 3;
+
+  struct Mask {
+    __mmask16 bits;
+    DUET_AVX512 friend Mask operator&(const Mask& a, const Mask& b) noexcept { return {_kand_mask16(a.bits, b.bits)}; }
+  };
+
+  DUET_AVX512 static Mask first(Index n) noexcept { return {first_bits(n)}; }
+
+  DUET_AVX512 Vec16() noexcept {}  // uninitialised, like a float
+  DUET_AVX512 Vec16(float x) noexcept : v_(_mm512_set1_ps(x)) {}
+  DUET_AVX512 Vec16(const Vec16& other) noexcept : v_(other.v_) {}
+  DUET_AVX512 Vec16& operator=(const Vec16& other) noexcept {
+    v_ = other.v_;
+    return *this;
+  }
+
+  DUET_AVX512 static Vec16 load(const float* p) noexcept { return Vec16(_mm512_loadu_ps(p)); }
+  DUET_AVX512 void store(float* p) const noexcept { _mm512_storeu_ps(p, v_); }
+  DUET_AVX512 static Vec16 load_first(const float* p, Index n) noexcept { return Vec16(_mm512_maskz_loadu_ps(first_bits(n), p)); }
+  DUET_AVX512 void store_first(float* p, Index n) const noexcept { _mm512_mask_storeu_ps(p, first_bits(n), v_); }
+
+  DUET_AVX512 friend Vec16 operator+(const Vec16& a, const Vec16& b) noexcept { return Vec16(_mm512_add_ps(a.v_, b.v_)); }
+  DUET_AVX512 friend Vec16 operator-(const Vec16& a, const Vec16& b) noexcept { return Vec16(_mm512_sub_ps(a.v_, b.v_)); }
+  DUET_AVX512 friend Vec16 operator*(const Vec16& a, const Vec16& b) noexcept { return Vec16(_mm512_mul_ps(a.v_, b.v_)); }
+  DUET_AVX512 friend Vec16 operator/(const Vec16& a, const Vec16& b) noexcept { return Vec16(_mm512_div_ps(a.v_, b.v_)); }
+  DUET_AVX512 friend Vec16 operator-(const Vec16& a) noexcept { return Vec16(_mm512_xor_ps(a.v_, sign_bit())); }
+  DUET_AVX512 friend Vec16 fma(const Vec16& a, const Vec16& b, const Vec16& c) noexcept {
+    return Vec16(_mm512_fmadd_ps(a.v_, b.v_, c.v_));
+  }
+  DUET_AVX512 friend Vec16 max(const Vec16& a, const Vec16& b) noexcept { return Vec16(_mm512_maskz_max_ps(kAll, a.v_, b.v_)); }
+  DUET_AVX512 friend Vec16 min(const Vec16& a, const Vec16& b) noexcept { return Vec16(_mm512_maskz_min_ps(kAll, a.v_, b.v_)); }
+  DUET_AVX512 friend Vec16 abs(const Vec16& a) noexcept { return Vec16(_mm512_andnot_ps(sign_bit(), a.v_)); }
+  DUET_AVX512 friend Vec16 copysign(const Vec16& a, const Vec16& sign) noexcept {
+    return Vec16(_mm512_or_ps(_mm512_andnot_ps(sign_bit(), a.v_), _mm512_and_ps(sign_bit(), sign.v_)));
+  }
+  DUET_AVX512 friend Vec16 sqrt(const Vec16& a) noexcept { return Vec16(_mm512_maskz_sqrt_ps(kAll, a.v_)); }
+  DUET_AVX512 friend Mask operator<(const Vec16& a, const Vec16& b) noexcept {
+    return {_mm512_cmp_ps_mask(a.v_, b.v_, _CMP_LT_OQ)};
+  }
+  DUET_AVX512 friend Mask operator<=(const Vec16& a, const Vec16& b) noexcept {
+    return {_mm512_cmp_ps_mask(a.v_, b.v_, _CMP_LE_OQ)};
+  }
+  DUET_AVX512 friend Vec16 select(const Mask& mask, const Vec16& yes, const Vec16& no) noexcept {
+    return Vec16(_mm512_mask_blend_ps(mask.bits, no.v_, yes.v_));
+  }
+  DUET_AVX512 friend Vec16 ldexp(const Vec16& x, const Vec16& n) noexcept { return Vec16(_mm512_maskz_scalef_ps(kAll, x.v_, n.v_)); }
+  DUET_AVX512 friend float sum(const Vec16& x) noexcept {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x.v_), _mm512_maskz_extractf32x8_ps(0xff, x.v_, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+  DUET_AVX512 friend float largest(const Vec16& x) noexcept {
+    const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(x.v_), _mm512_maskz_extractf32x8_ps(0xff, x.v_, 1));
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+  }
+
+  /// Policy::apply(x). A function of its own because clang flattens only what a flattened function calls itself.
+  template <class Policy>
+  DUET_AVX512 DUET_FLATTEN static Vec16 apply(const Vec16& x) noexcept {
+    return Policy::apply(x);
+  }
+
+ private:
+  // The forms with a mask that is all ones compile to those without one, which in g++ 12 warn of an uninitialised value.
+  static constexpr __mmask16 kAll = 0xffff;
+  DUET_AVX512 explicit Vec16(__m512 v) noexcept : v_(v) {}
+  DUET_AVX512 static __m512 sign_bit() noexcept { return _mm512_set1_ps(-0.0f); }
+  DUET_AVX512 static __mmask16 first_bits(Index n) noexcept { return static_cast<__mmask16>((1u << n) - 1u); }
+  __m512 v_;
+};
+
+}  // namespace DUET_ISA_NAMESPACE
+}  // namespace duet::kernels
+
+#endif

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "duet/core/matrix.hpp"
+#include "duet/kernels/simd/attributes.hpp"
+
+namespace duet::kernels {
+inline namespace DUET_ISA_NAMESPACE {
+
+/// Four floats in the compiler's own vector type: SSE, NEON or plain code, whatever the baseline has.
+///
+/// Every vector type has the same operations. max(a, b) and min(a, b) give b when either is NaN.
+class Vec4 {
+  using Floats = float __attribute__((vector_size(16)));
+  using Bits = std::int32_t __attribute__((vector_size(16)));
+
+ public:
+  static constexpr Index kWidth = 4;
+  /// Shape of the register block of small products: so many broadcasts times so many vectors of sums, which fill the
+  /// registers together with the vectors they are made of.
+  static constexpr int kBlockRows = 4, kBlockVectors = 3;
+
+  struct Mask {
+    Bits bits;
+    DUET_INLINE explicit Mask(Bits b) noexcept : bits(b) {}
+    DUET_INLINE friend Mask operator&(const Mask& a, const Mask& b) noexcept { return Mask(a.bits & b.bits); }
+  };
+
+  /// The first n lanes.
+  DUET_INLINE static Mask first(Index n) noexcept { return Mask(Bits{0, 1, 2, 3} < static_cast<std::int32_t>(n)); }
+
+  DUET_INLINE Vec4() noexcept {}  // uninitialised, like a float
+  DUET_INLINE Vec4(float x) noexcept : v_{x, x, x, x} {}
+
+  DUET_INLINE static Vec4 load(const float* p) noexcept {
+    Vec4 x;
+    std::memcpy(&x.v_, p, sizeof x.v_);
+    return x;
+  }
+  DUET_INLINE void store(float* p) const noexcept { std::memcpy(p, &v_, sizeof v_); }
+  /// The first n floats, 0 <= n <= 4; the other lanes are 0, and their memory is not touched.
+  DUET_INLINE static Vec4 load_first(const float* p, Index n) noexcept {
+    float lanes[4] = {};
+    for (Index i = 0; i < n; ++i) lanes[i] = p[i];
+    return load(lanes);
+  }
+  DUET_INLINE void store_first(float* p, Index n) const noexcept {
+    for (Index i = 0; i < n; ++i) p[i] = v_[i];
+  }
+
+  DUET_INLINE friend Vec4 operator+(const Vec4& a, const Vec4& b) noexcept { return Vec4(a.v_ + b.v_); }
+  DUET_INLINE friend Vec4 operator-(const Vec4& a, const Vec4& b) noexcept { return Vec4(a.v_ - b.v_); }
+  DUET_INLINE friend Vec4 operator*(const Vec4& a, const Vec4& b) noexcept { return Vec4(a.v_ * b.v_); }
+  DUET_INLINE friend Vec4 operator/(const Vec4& a, const Vec4& b) noexcept { return Vec4(a.v_ / b.v_); }
+  DUET_INLINE friend Vec4 operator-(const Vec4& a) noexcept { return Vec4(-a.v_); }
+  /// a · b + c.
+  DUET_INLINE friend Vec4 fma(const Vec4& a, const Vec4& b, const Vec4& c) noexcept { return Vec4(a.v_ * b.v_ + c.v_); }
+  DUET_INLINE friend Vec4 max(const Vec4& a, const Vec4& b) noexcept { return select(b < a, a, b); }
+  DUET_INLINE friend Vec4 min(const Vec4& a, const Vec4& b) noexcept { return select(a < b, a, b); }
+  DUET_INLINE friend Vec4 abs(const Vec4& a) noexcept { return Vec4(floats(bits(a.v_) & 0x7fffffff)); }
+  DUET_INLINE friend Vec4 copysign(const Vec4& a, const Vec4& sign) noexcept {
+    return Vec4(floats((bits(a.v_) & 0x7fffffff) | (bits(sign.v_) & ~0x7fffffff)));
+  }
+  DUET_INLINE friend Vec4 sqrt(const Vec4& a) noexcept {
+    return Vec4(Floats{std::sqrt(a.v_[0]), std::sqrt(a.v_[1]), std::sqrt(a.v_[2]), std::sqrt(a.v_[3])});
+  }
+  DUET_INLINE friend Mask operator<(const Vec4& a, const Vec4& b) noexcept { return Mask(a.v_ < b.v_); }
+  DUET_INLINE friend Mask operator<=(const Vec4& a, const Vec4& b) noexcept { return Mask(a.v_ <= b.v_); }
+  DUET_INLINE friend Vec4 select(const Mask& mask, const Vec4& yes, const Vec4& no) noexcept {
+    return Vec4(floats((bits(yes.v_) & mask.bits) | (bits(no.v_) & ~mask.bits)));
+  }
+  /// x · 2^n for whole n in [-252, 254]: in two steps, so that it may underflow gradually.
+  DUET_INLINE friend Vec4 ldexp(const Vec4& x, const Vec4& n) noexcept {
+    const Bits whole = __builtin_convertvector(n.v_, Bits), half = whole >> 1;
+    return Vec4(x.v_ * floats((half + 127) << 23) * floats((whole - half + 127) << 23));
+  }
+  /// Lanes added in one fixed order.
+  DUET_INLINE friend float sum(const Vec4& x) noexcept { return (x.v_[0] + x.v_[2]) + (x.v_[1] + x.v_[3]); }
+  DUET_INLINE friend float largest(const Vec4& x) noexcept {
+    const float a = x.v_[0] > x.v_[2] ? x.v_[0] : x.v_[2], b = x.v_[1] > x.v_[3] ? x.v_[1] : x.v_[3];
+    return a > b ? a : b;
+  }
+
+  /// Policy::apply(x).
+  template <class Policy>
+  DUET_INLINE static Vec4 apply(const Vec4& x) noexcept {
+    return Policy::apply(x);
+  }
+
+ private:
+  DUET_INLINE explicit Vec4(Floats v) noexcept : v_(v) {}
+  DUET_INLINE static Bits bits(Floats v) noexcept { return std::bit_cast<Bits>(v); }
+  DUET_INLINE static Floats floats(Bits b) noexcept { return std::bit_cast<Floats>(b); }
+  Floats v_;
+};
+
+}  // namespace DUET_ISA_NAMESPACE
+}  // namespace duet::kernels

@@ -1,0 +1,71 @@
+#pragma once
+
+#include "duet/kernels/simd/attributes.hpp"
+
+namespace duet::kernels {
+inline namespace DUET_ISA_NAMESPACE {
+
+// Found by argument-dependent lookup when a policy calls exp(x) on a vector. Largest errors, measured over all floats by
+// tests/unit/kernels/activation_test.cpp, stand at each function. Products are summed with fma() only, never `a * b + c`:
+// the compiler may contract that in one copy of the code and not in another, and a row's bits would depend on its place.
+
+/// e^x within 1.5 units in the last place; 0 below -103.97, inf above 88.72, NaN for NaN.
+template <class V>
+  requires requires { V::kWidth; }
+DUET_INLINE V exp(const V& x) noexcept {
+  const V inside = min(V(89.0f), max(V(-104.0f), x));
+  constexpr float kRound = 0x1.8p23f;  // adding it leaves whole numbers in the low bits
+  const V n = fma(inside, V(1.44269504f), V(kRound)) - V(kRound);
+  const V r = fma(n, V(2.12194440e-4f), fma(n, V(-0.693359375f), inside));  // n · ln2 in two parts, the first exact
+  V p = V(1.9875691500e-4f);
+  p = fma(p, r, V(1.3981999507e-3f));
+  p = fma(p, r, V(8.3334519073e-3f));
+  p = fma(p, r, V(4.1665795894e-2f));
+  p = fma(p, r, V(1.6666665459e-1f));
+  p = fma(p, r, V(5.0000001201e-1f));
+  return ldexp(fma(p, r * r, r) + V(1.0f), n);
+}
+
+/// 1 / (1 + e^-x).
+template <class V>
+  requires requires { V::kWidth; }
+DUET_INLINE V sigmoid(const V& x) noexcept {
+  return V(1.0f) / (V(1.0f) + exp(-x));
+}
+
+/// tanh x within 2 units in the last place.
+template <class V>
+  requires requires { V::kWidth; }
+DUET_INLINE V tanh(const V& x) noexcept {
+  const V far = V(1.0f) - V(2.0f) / (exp(abs(x) + abs(x)) + V(1.0f));
+  const V z = x * x;
+  V p = V(-5.70498872745e-3f);
+  p = fma(p, z, V(2.06390887954e-2f));
+  p = fma(p, z, V(-5.37397155531e-2f));
+  p = fma(p, z, V(1.33314422036e-1f));
+  p = fma(p, z, V(-3.33332819422e-1f));
+  return select(abs(x) < V(0.625f), fma(p * z, x, x), copysign(far, x));
+}
+
+/// erf x within 2 units in the last place.
+template <class V>
+  requires requires { V::kWidth; }
+DUET_INLINE V erf(const V& x) noexcept {
+  const V a = abs(x), z = x * x;
+  V q = fma(V(-1.72853470e-5f), a, V(3.83197126e-4f));  // log(erfc a) + a, a polynomial of a
+  q = fma(q, z, fma(V(-3.88396438e-3f), a, V(2.42546219e-2f)));
+  q = fma(q, a, V(-1.06777877e-1f));
+  q = fma(q, a, V(-6.34846687e-1f));
+  q = fma(q, a, V(-1.28717512e-1f));
+  const V far = V(1.0f) - exp(fma(q, a, -a));
+  V p = V(-5.96761703e-4f);
+  p = fma(p, z, V(4.99119423e-3f));
+  p = fma(p, z, V(-2.67681349e-2f));
+  p = fma(p, z, V(1.12819925e-1f));
+  p = fma(p, z, V(-3.76125336e-1f));
+  p = fma(p, z, V(1.28379166e-1f));
+  return select(a < V(0.927734375f), fma(p, x, x), copysign(far, x));
+}
+
+}  // namespace DUET_ISA_NAMESPACE
+}  // namespace duet::kernels

@@ -1,0 +1,124 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "duet/pipeline/pipeline.hpp"
+
+namespace duet {
+
+/// What a reply cost.
+struct ReplyStatistics {
+  Index prompt_tokens = 0;  ///< rows read before the reply, image tokens included
+  Index image_tokens = 0;   ///< rows that the images became
+  double image_ms = 0, prefill_ms = 0, decode_ms = 0;
+};
+
+/// A conversation about pictures: turns of text and images in, replies out. Everything that changes lives here.
+///
+///     auto chat = pipeline.start({.max_length = 2048});
+///     chat.user("What is in this picture?", Image::open("cat.jpg"));
+///     chat.reply({.max_new_tokens = 64}, [](std::string_view piece) { std::cout << piece; return true; });
+///
+/// After an error the conversation is as it was before the call.
+class Conversation {
+ public:
+  Conversation(const Pipeline& pipeline, SessionOptions options)
+      : pipeline_(&pipeline),
+        session_(pipeline.model().start(options)),
+        workspace_(pipeline.model().compute()) {}
+  Conversation(const Pipeline&&, SessionOptions) = delete;  // it must not outlive its pipeline
+
+  [[nodiscard]] const ReplyStatistics& statistics() const noexcept { return statistics_; }
+  [[nodiscard]] const AnySession& session() const noexcept { return *session_; }
+
+  /// The user's turn. Without text the images are captioned.
+  /// Errors  those of Pipeline::preprocess and Pipeline::encode_turn
+  void user(std::optional<std::string> text, std::vector<Image> images = {}) {
+    const auto num_images = static_cast<Index>(images.size());
+    const bool fresh = pipeline_->model().rules().decoder_start_token_id.has_value();
+    const auto turn = fresh || session_->length() == 0 ? Pipeline::Turn::kFirst : Pipeline::Turn::kLater;
+    user_ids(pipeline_->encode_turn(text ? std::optional<std::string_view>(*text) : std::nullopt, num_images, turn), std::move(images));
+  }
+  void user(std::string text, Image image) {
+    std::vector<Image> images;
+    images.push_back(std::move(image));
+    user(std::optional(std::move(text)), std::move(images));
+  }
+  /// The user's turn as ids, image placeholders expanded.
+  void user_ids(std::vector<TokenId> ids, std::vector<Image> images = {}) {
+    VisualInput input;
+    if (!images.empty()) input = pipeline_->preprocess(images);
+    turn_ = Turn{std::move(ids), std::move(input)};
+  }
+
+  /// Answers the user's turn. `callback` gets the text as it grows, in whole characters; returning false ends the reply.
+  /// Errors  kContextFull, before anything runs, when turn and reply do not fit; kShapeMismatch; kInvalidArgument
+  Reply reply(const ReplyOptions& options = {}, const PieceCallback& callback = {}) {
+    if (!turn_) throw Error(ErrorKind::kInvalidArgument, "reply", "no turn of the user's", "user() first");
+    const bool fresh = pipeline_->model().rules().decoder_start_token_id.has_value();
+    const Index length = fresh ? 0 : session_->length();
+    std::vector<TokenId> ids = length == 0 ? std::vector<TokenId>{} : unread_;
+    ids.insert(ids.end(), turn_->ids.begin(), turn_->ids.end());
+    Sampler sampler = pipeline_->make_sampler(options);
+    const Index room = session_->max_length() - length - static_cast<Index>(ids.size()) + 1;
+    const std::optional<Index> wanted = options.max_new_tokens ? options.max_new_tokens : pipeline_->defaults().max_new_tokens;
+    const Index max_new_tokens = options.max_new_tokens ? *options.max_new_tokens : std::min(room, wanted.value_or(room));
+    if (room < std::max<Index>(1, max_new_tokens)) {
+      throw Error(ErrorKind::kContextFull, "context",
+                  concat(length, " positions read, ", ids.size(), " of the prompt and ", std::max<Index>(1, max_new_tokens), " of the reply"),
+                  concat("at most ", session_->max_length(), " in all"), "ask for a shorter reply, or start anew");
+    }
+
+    using Clock = std::chrono::steady_clock;
+    const auto milliseconds = [](Clock::time_point from, Clock::time_point to) {
+      return std::chrono::duration<double, std::milli>(to - from).count();
+    };
+    const auto start = Clock::now();
+    ImageRows rows;
+    if (turn_->input.num_images > 0) rows = pipeline_->model().encode(turn_->input, workspace_);
+    const auto encoded = Clock::now();
+    const Index memory_rows = rows.empty() ? session_->num_image_rows() : rows.rows.rows();
+    const Prompt prompt = pipeline_->make_prompt(ids, length, memory_rows);
+    if (fresh) session_->restart();
+    const std::span<const float> logits = session_->prefill(prompt, rows);
+    const auto read = Clock::now();
+    for (const TokenId id : ids) sampler.see(id);
+    turn_.reset();
+    unread_.clear();
+
+    Reply reply = generate(*session_, logits, sampler, max_new_tokens, pipeline_->defaults().eos_token_ids, pipeline_->tokenizer(),
+                           options.stop, callback);
+    statistics_ = {prompt.size(), rows.rows.rows(), milliseconds(start, encoded), milliseconds(encoded, read),
+                   milliseconds(read, Clock::now())};
+    // The last token was drawn but not read; the next turn begins with it, and with the end of text that closed the reply.
+    if (!reply.ids.empty() && reply.reason != StopReason::kEndOfText) unread_.push_back(reply.ids.back());
+    if (reply.reason == StopReason::kEndOfText) unread_.push_back(pipeline_->defaults().eos_token_ids.front());
+    return reply;
+  }
+
+  /// Forgets everything said and seen.
+  void clear() {
+    session_->clear();
+    turn_.reset();
+    unread_.clear();
+  }
+
+ private:
+  struct Turn {
+    std::vector<TokenId> ids;
+    VisualInput input;
+  };
+
+  const Pipeline* pipeline_;
+  std::unique_ptr<AnySession> session_;
+  Workspace workspace_;
+  std::optional<Turn> turn_;
+  std::vector<TokenId> unread_;
+  ReplyStatistics statistics_;
+};
+
+}  // namespace duet

@@ -1,0 +1,130 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "duet/pipeline/any_model.hpp"
+#include "duet/pipeline/generate.hpp"
+#include "duet/pipeline/image_processor.hpp"
+
+namespace duet {
+
+/// A model with what stands around it in a checkpoint folder: tokenizer, image processor, generation defaults. Const, and
+/// safe to share among threads; a Conversation holds what changes.
+class Pipeline {
+ public:
+  /// Reads tokenizer.json and preprocessor_config.json where they are; what is missing is an error only when it is needed.
+  explicit Pipeline(std::shared_ptr<const AnyModel> model)
+      : model_(std::move(model)),
+        defaults_(GenerationDefaults::read(model_->folder().generation_config(), model_->folder().config())) {
+    const CheckpointFolder& folder = model_->folder();
+    if (folder.has("tokenizer.json")) tokenizer_.emplace(Tokenizer::load(folder.path()));
+    if (folder.has("preprocessor_config.json")) processor_.emplace(ImageProcessor::load(folder.path()));
+  }
+
+  [[nodiscard]] const AnyModel& model() const noexcept { return *model_; }
+  [[nodiscard]] const std::shared_ptr<const AnyModel>& shared_model() const noexcept { return model_; }
+  [[nodiscard]] const GenerationDefaults& defaults() const noexcept { return defaults_; }
+  [[nodiscard]] const Tokenizer* tokenizer() const noexcept { return tokenizer_ ? &*tokenizer_ : nullptr; }
+
+  /// Pictures as the encoder wants them.
+  /// Errors  kFileNotReadable without preprocessor_config.json; kShapeMismatch when pictures come out in different sizes
+  [[nodiscard]] VisualInput preprocess(std::span<const Image> images) const {
+    if (!processor_) throw missing("preprocessor_config.json", "to prepare images");
+    VisualInput input;
+    for (const Image& image : images) {
+      const PixelValues pixels = processor_->process(image);
+      if (input.num_images > 0 && (pixels.height != input.height || pixels.width != input.width)) {
+        throw Error(ErrorKind::kShapeMismatch, "images", concat(pixels.width, " x ", pixels.height),
+                    concat("the size of the first, ", input.width, " x ", input.height));
+      }
+      input.num_channels = pixels.channels;
+      input.height = pixels.height;
+      input.width = pixels.width;
+      input.pixels.insert(input.pixels.end(), pixels.values.begin(), pixels.values.end());
+      ++input.num_images;
+    }
+    return input;
+  }
+
+  /// Which turn of a conversation a text is.
+  enum class Turn : unsigned char { kFirst, kLater };
+
+  /// Ids of a turn: the family's wording around `text`, special tokens, and every image's placeholder expanded. A text that
+  /// already holds image tokens is taken as it is. Without text, images are captioned where the family can.
+  /// Errors  kFileNotReadable without tokenizer.json; kInvalidArgument when there is nothing to say
+  [[nodiscard]] std::vector<TokenId> encode_turn(std::optional<std::string_view> text, Index num_images, Turn turn) const {
+    const PromptRules& rules = model_->rules();
+    if (rules.decoder_start_token_id) {  // method B: the picture is not in the text
+      std::vector<TokenId> ids;
+      if (turn == Turn::kFirst) ids.push_back(*rules.decoder_start_token_id);
+      if (text && !text->empty()) append(ids, required_tokenizer().encode(*text, SpecialTokens::kNone));
+      if (ids.empty()) throw nothing_to_say();
+      return ids;
+    }
+    if (!text && num_images == 0) throw nothing_to_say();
+    const bool spelled_out = text && rules.image_token_id && text->find(rules.image_token) != std::string_view::npos;
+    std::string whole;
+    if (spelled_out) {
+      whole = *text;
+    } else {
+      whole = rules.question_prefix;
+      for (Index i = 0; i < num_images; ++i) whole += rules.image_token + rules.image_suffix;
+      whole += concat(text.value_or(rules.caption_question), rules.question_suffix);
+    }
+    const auto special = turn == Turn::kFirst ? SpecialTokens::kAdd : SpecialTokens::kNone;
+    std::vector<TokenId> ids;
+    for (const TokenId id : required_tokenizer().encode(whole, special)) {
+      const bool placeholder = rules.image_token_id && id == *rules.image_token_id;
+      ids.insert(ids.end(), placeholder ? static_cast<std::size_t>(rules.tokens_per_image) : 1, id);
+    }
+    return ids;
+  }
+
+  /// A prompt that goes on after `length` positions; rows of image placeholders are noted.
+  [[nodiscard]] Prompt make_prompt(std::vector<TokenId> ids, Index length, Index num_image_rows) const {
+    Prompt prompt = Prompt::causal(std::move(ids), length, num_image_rows);
+    const PromptRules& rules = model_->rules();
+    for (Index i = 0; rules.image_token_id && i < prompt.size(); ++i) {
+      TokenId& id = prompt.ids[static_cast<std::size_t>(i)];
+      if (id != *rules.image_token_id) continue;
+      prompt.image_rows.push_back(i);
+      if (id >= model_->info().vocab_size) id = 0;  // its row is replaced anyway
+    }
+    return prompt;
+  }
+
+  /// A sampler that never draws image placeholders nor rows that pad the embedding table.
+  [[nodiscard]] Sampler make_sampler(const ReplyOptions& options) const {
+    std::vector<TokenId> suppressed;
+    if (model_->rules().image_token_id) suppressed.push_back(*model_->rules().image_token_id);
+    const Index vocab = model_->info().vocab_size;
+    const Index known = tokenizer_ ? static_cast<Index>(tokenizer_->vocab_size()) : vocab;
+    return Sampler(defaults_.with(options), vocab, known, suppressed);
+  }
+
+ private:
+  [[nodiscard]] Error missing(std::string_view file, std::string_view why) const {
+    return {ErrorKind::kFileNotReadable, model_->folder().path().string(), concat("no ", file), concat("one, ", why)};
+  }
+
+  [[nodiscard]] Error nothing_to_say() const {
+    return {ErrorKind::kInvalidArgument, "prompt", "neither text nor an image", "at least one of them"};
+  }
+  [[nodiscard]] const Tokenizer& required_tokenizer() const {
+    if (!tokenizer_) throw missing("tokenizer.json", "to read text");
+    return *tokenizer_;
+  }
+  static void append(std::vector<TokenId>& ids, const std::vector<TokenId>& more) { ids.insert(ids.end(), more.begin(), more.end()); }
+
+  std::shared_ptr<const AnyModel> model_;
+  GenerationDefaults defaults_;
+  std::optional<Tokenizer> tokenizer_;
+  std::optional<ImageProcessor> processor_;
+};
+
+}  // namespace duet
