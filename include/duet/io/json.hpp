@@ -137,6 +137,16 @@ class JsonView {
     return fallback;
   }
 
+  /// The values of a list.
+  /// Errors  kInvalidArgument when this is no list
+  [[nodiscard]] std::vector<JsonView> elements() const {
+    if (!value_->is_array()) throw wrong_here("a list");
+    std::vector<JsonView> result;
+    result.reserve(value_->size());
+    for (std::size_t i = 0; i < value_->size(); ++i) result.emplace_back((*value_)[i], concat(where_, "[", i, "]"));
+    return result;
+  }
+
   /// This value as bool, an integer, a float, a string, or a vector of those.
   template <class T>
   [[nodiscard]] T as() const {
@@ -154,11 +164,8 @@ class JsonView {
       if (value_->is_string()) return value_->get<std::string>();
       throw wrong_here("a string");
     } else {
-      if (!value_->is_array()) throw wrong_here("a list");
       T result;
-      for (std::size_t i = 0; i < value_->size(); ++i) {
-        result.push_back(JsonView((*value_)[i], concat(where_, "[", i, "]")).template as<typename T::value_type>());
-      }
+      for (const JsonView& element : elements()) result.push_back(element.template as<typename T::value_type>());
       return result;
     }
   }

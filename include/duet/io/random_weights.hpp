@@ -55,13 +55,13 @@ class RandomWeights {
  private:
   static constexpr std::size_t kBlock = (std::size_t{1} << 19) - 1;
 
-  /// "model.norm.weight", "h.0.ln_1.weight", "vision_model.pre_layrnorm.weight"
+  /// "model.norm.weight", "h.0.ln_1.weight", "vision_model.pre_layrnorm.weight", "output.LayerNorm.weight"
   static bool is_norm(std::string_view name) {
     constexpr std::string_view kWeight = ".weight";
     if (!name.ends_with(kWeight)) return false;
     name.remove_suffix(kWeight.size());
     if (const auto dot = name.rfind('.'); dot != std::string_view::npos) name.remove_prefix(dot + 1);
-    return name.find("norm") != std::string_view::npos || name.starts_with("ln");
+    return name.find("norm") != std::string_view::npos || name.find("Norm") != std::string_view::npos || name.starts_with("ln");
   }
 
   void fill(std::span<std::byte> memory, float value) const {

@@ -1,67 +1,39 @@
 #pragma once
 
-#include <cmath>
-#include <limits>
-#include <span>
-
-#include "duet/core/workspace.hpp"
+#include "duet/kernels/attention_decode.hpp"
+#include "duet/kernels/attention_prefill.hpp"
+#include "duet/kernels/attention_types.hpp"
 #include "duet/kernels/phase.hpp"
 
 namespace duet::kernels {
+inline namespace DUET_ISA_NAMESPACE {
 
-inline constexpr Index kPageSize = 64;
-
-struct KeyRange {
-  Index begin = 0, end = 0;
-};
-struct AttentionShape {
-  Index num_attention_heads = 0, num_key_value_heads = 0, head_dim = 0;
-  float scale = 0.0f;
-  float soft_cap = 0.0f;
-};
-struct KeyValuePages {
-  const float* const* keys = nullptr;
-  const float* const* values = nullptr;
-  Index head_stride = 0;
-  Index row_stride = 0;
-};
-struct AttentionJob {
-  ConstMatrixView q;
-  KeyValuePages kv;
-  std::span<const KeyRange> visible;
-  MatrixView out;
-  MatrixView log_sum_exp;
-};
-
-inline void attention(std::span<const AttentionJob> jobs, const AttentionShape& shape, Phase, Workspace& workspace) {
-  const Index group = shape.num_attention_heads / shape.num_key_value_heads;
-  for (const AttentionJob& job : jobs) {
-    workspace.threads().run(job.q.rows(), [&](Index i) {
-      const KeyRange range = job.visible[static_cast<std::size_t>(i)];
-      for (Index h = 0; h < shape.num_attention_heads; ++h) {
-        const float* q = job.q.data() + i * job.q.stride() + h * shape.head_dim;
-        float* out = job.out.data() + i * job.out.stride() + h * shape.head_dim;
-        for (Index d = 0; d < shape.head_dim; ++d) out[d] = 0.0f;
-        float most = -std::numeric_limits<float>::infinity(), sum = 0.0f;
-        for (Index j = range.begin; j < range.end; ++j) {
-          const Index at = h / group * job.kv.head_stride + j % kPageSize * job.kv.row_stride;
-          const float *k = job.kv.keys[j / kPageSize] + at, *v = job.kv.values[j / kPageSize] + at;
-          float score = 0.0f;
-          for (Index d = 0; d < shape.head_dim; ++d) score += q[d] * k[d];
-          score *= shape.scale;
-          if (shape.soft_cap > 0.0f) score = shape.soft_cap * std::tanh(score / shape.soft_cap);
-          const float now = std::fmax(most, score);
-          const float keep = std::exp(most - now), p = std::exp(score - now);
-          most = now;
-          sum = sum * keep + p;
-          for (Index d = 0; d < shape.head_dim; ++d) out[d] = out[d] * keep + p * v[d];
-        }
-        if (sum > 0.0f)
-          for (Index d = 0; d < shape.head_dim; ++d) out[d] /= sum;
-        if (!job.log_sum_exp.empty()) job.log_sum_exp(i, h) = most + std::log(sum);
-      }
-    });
+/// Multi-head attention of every row of every job to the keys it sees, all jobs in one parallel region:
+///
+///     score_j = scale · q · k_j, then cap · tanh(score_j / cap) if capped;  out = Σ_j softmax(score)_j v_j
+///     log_sum_exp = log Σ_j exp(score_j)
+///
+/// A row that sees nothing becomes zero, with log_sum_exp −inf. Slots that a row does not see are not read, or do not
+/// matter to it whatever they hold. A row's bits depend on its query, its range and the keys and values in it, and on the
+/// phase; not on threads, neighbouring rows or other jobs.
+///
+/// Shapes   see AttentionJob
+/// Requires num_attention_heads a multiple of num_key_value_heads; out distinct from q, keys and values
+/// Cost     4 · head_dim · num_attention_heads FLOP per row and key. Scratch in the workspace: to prefill,
+///          48 · (2 · head_dim + 64) floats per thread; to decode, num_attention_heads · (head_dim + 2) floats per row and
+///          512 keys
+/// Source   Vaswani et al. 2017, 1706.03762; online softmax: Milakov and Gimelshein 2018, 1805.02867; tiles: Dao et al. 2022,
+///          2205.14135; chunks of keys in parallel: Dao et al. 2023, "Flash-Decoding"
+inline void attention(std::span<const AttentionJob> jobs, const AttentionShape& shape, Phase phase, Workspace& workspace) {
+  DUET_ASSERT(shape.num_key_value_heads > 0 && shape.num_attention_heads % shape.num_key_value_heads == 0,
+              "query heads are shared out evenly among key-value heads");
+  for ([[maybe_unused]] const AttentionJob& job : jobs) {
+    DUET_ASSERT(job.q.cols() == shape.num_attention_heads * shape.head_dim, "q holds all heads");
+    DUET_ASSERT(job.out.rows() == job.q.rows() && job.out.cols() == job.q.cols(), "out has q's shape");
+    DUET_ASSERT(static_cast<Index>(job.visible.size()) == job.q.rows(), "one range of keys per row");
   }
+  phase == Phase::kPrefill ? prefill_attention(jobs, shape, workspace) : decode_attention(jobs, shape, workspace);
 }
 
+}  // namespace DUET_ISA_NAMESPACE
 }  // namespace duet::kernels

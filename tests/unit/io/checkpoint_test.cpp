@@ -310,7 +310,7 @@ TEST(CheckpointFirstContact, BrokenConfig) {
   TempFolder folder;
   for (const char* text : {"", "{", "[]", "1", "\"x\"", "null"}) {
     folder.write("config.json", text);
-    expect_error(folder.path(), text[0] == '\0' ? error_of(folder.path()).kind() : ErrorKind::kMalformedFile, {"config.json"});
+    expect_error(folder.path(), ErrorKind::kMalformedFile, {"config.json"});
   }
   with_config(folder).write("generation_config.json", "{");
   expect_error(folder.path(), ErrorKind::kMalformedFile, {"generation_config.json"});
@@ -372,7 +372,6 @@ TEST(RandomWeights, LookLikeATransformers) {
     EXPECT_NEAR(fourth / n, 2.7, 0.15);
     for (const char* norm : {"model.norm.weight", "h.0.ln_1.weight", "transformer.ln_f.weight", "x.pre_layrnorm.weight",
                              "layers.3.input_layernorm.weight", "layernorm_before.weight", "encoder.layer_norm2.weight", "LayerNorm.weight"}) {
-      if (std::string_view(norm).find("norm") == std::string_view::npos && std::string_view(norm).find("ln_") == std::string_view::npos) continue;
       EXPECT_EQ(value_at(*source.find(norm, flat), 199), 1.0f) << norm;
     }
     EXPECT_EQ(value_at(*source.find("fc.bias", flat), 7), 0.0f);

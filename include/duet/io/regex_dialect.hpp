@@ -1,0 +1,183 @@
+#pragma once
+
+#include <algorithm>
+#include <cctype>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "duet/core/error.hpp"
+
+namespace duet {
+
+/// Says a pattern of Oniguruma's dialect, which tokenizer files are written in, in PCRE2's. Most of it is the same;
+/// different are: what \s, \w and \h mean, `{n,m}+` (repeats the repetition, is not possessive), and what `[` and `&&`
+/// mean inside a character class (nesting and intersection, which PCRE2 does not have).
+///
+/// Errors  kUnsupportedModel for nested and intersected classes; kMalformedFile for patterns beyond 64 KiB
+/// Source  Oniguruma doc/RE and doc/SYNTAX.md; PCRE2 pcre2pattern
+class RegexDialect {
+ public:
+  struct Translation {
+    std::string pattern;
+    std::vector<std::size_t> source;  ///< for each byte of `pattern`, the offset it stems from
+
+    [[nodiscard]] std::size_t source_offset(std::size_t offset) const {
+      if (offset < source.size()) return source[offset];
+      return source.empty() ? 0 : source.back() + 1;
+    }
+  };
+
+  RegexDialect(std::string_view pattern, const std::string& where) : in_(pattern), where_(where) {
+    constexpr std::size_t kLimit = std::size_t{1} << 16;
+    if (in_.size() > kLimit) throw Error(ErrorKind::kMalformedFile, where_, concat("a pattern of ", in_.size(), " bytes"), concat("at most ", kLimit));
+  }
+
+  [[nodiscard]] Translation translate() && {
+    while (at_ < in_.size()) {
+      const char c = in_[at_];
+      if (c == '\\') {
+        atom([&] { escape(Place::kOutside); });
+      } else if (c == '[') {
+        atom([&] { character_class(); });
+      } else if (c == '(') {
+        group_begins_.push_back(out_.pattern.size());
+        copy(1);
+      } else if (c == ')') {
+        if (!group_begins_.empty()) {
+          atom_begin_ = group_begins_.back();
+          group_begins_.pop_back();
+        }
+        copy(1);
+      } else if (const std::size_t length = interval_length(); length > 0) {
+        copy(1);
+        if (in_[at_] == ',') put("0");  // {,m}
+        copy(length - 1);
+        if (at_ < in_.size() && in_[at_] == '+') wrap_atom();
+      } else if (c == '*' || c == '+' || c == '?' || c == '|' || (static_cast<unsigned char>(c) & 0xC0) == 0x80) {
+        copy(1);  // no atom begins here: an operator, or a later byte of a character
+      } else {
+        atom([&] { copy(1); });
+      }
+    }
+    return std::move(out_);
+  }
+
+ private:
+  enum class Place : unsigned char { kOutside, kClass };
+
+  static constexpr std::string_view kWhiteSpace =
+      R"(\x09-\x0d\x20\x85\xa0\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+  static constexpr std::string_view kWord =
+      R"(\p{L}\p{M}\p{Nl}\p{Nd}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+  static constexpr std::string_view kHexDigit = "0-9A-Fa-f";
+
+  void put(std::string_view text) {
+    out_.pattern += text;
+    out_.source.resize(out_.pattern.size(), at_);
+  }
+  void copy(std::size_t count) {
+    for (; count > 0 && at_ < in_.size(); --count, ++at_) put(in_.substr(at_, 1));
+  }
+  template <class Body>
+  void atom(const Body& body) {
+    atom_begin_ = out_.pattern.size();
+    body();
+  }
+
+  void escape(Place place) {
+    const char c = at_ + 1 < in_.size() ? in_[at_ + 1] : '\0';
+    std::string_view members;
+    switch (c) {
+      case 's':
+      case 'S': members = kWhiteSpace; break;
+      case 'w':
+      case 'W': members = kWord; break;
+      case 'h':
+      case 'H': members = kHexDigit; break;
+      case 'p':
+      case 'P':
+        if (at_ + 2 < in_.size() && in_[at_ + 2] == '{') {
+          copy(std::min(in_.find('}', at_), in_.size() - 1) + 1 - at_);
+          return;
+        }
+        [[fallthrough]];
+      default: copy(2); return;
+    }
+    const bool negated = c == 'S' || c == 'W' || c == 'H';
+    if (place == Place::kOutside) {
+      put(negated ? "[^" : "[");
+      put(members);
+      put("]");
+    } else if (!negated) {
+      put(members);
+    } else if (c == 'H') {
+      throw unsupported("\\H inside a character class");
+    } else {
+      put(in_.substr(at_, 2));  // PCRE2's own, which differs in rare characters
+    }
+    at_ += 2;
+  }
+
+  void character_class() {
+    copy(1);
+    if (at_ < in_.size() && in_[at_] == '^') copy(1);
+    if (at_ < in_.size() && in_[at_] == ']') copy(1);  // a literal one
+    while (at_ < in_.size() && in_[at_] != ']') {
+      if (in_[at_] == '\\') {
+        escape(Place::kClass);
+      } else if (in_.substr(at_).starts_with("[:")) {
+        const std::size_t end = in_.find(":]", at_);
+        if (end == std::string_view::npos) throw unsupported("a character class inside another");
+        copy(end + 2 - at_);
+      } else if (in_[at_] == '[') {
+        throw unsupported("a character class inside another");
+      } else if (in_.substr(at_).starts_with("&&")) {
+        throw unsupported("an intersection of character classes");
+      } else {
+        copy(1);
+      }
+    }
+    copy(1);
+  }
+
+  /// Length of {n}, {n,}, {,m} or {n,m} here, or 0.
+  [[nodiscard]] std::size_t interval_length() const {
+    if (in_[at_] != '{') return 0;
+    std::size_t i = at_ + 1;
+    std::size_t commas = 0;
+    std::size_t digits = 0;
+    for (; i < in_.size() && in_[i] != '}'; ++i) {
+      if (in_[i] == ',') {
+        ++commas;
+      } else if (std::isdigit(static_cast<unsigned char>(in_[i])) != 0) {
+        ++digits;
+      } else {
+        return 0;
+      }
+    }
+    return i < in_.size() && commas <= 1 && digits > 0 ? i + 1 - at_ : 0;
+  }
+
+  /// x{n,m} becomes (?:x{n,m}), which the + that follows repeats.
+  void wrap_atom() {
+    out_.pattern.insert(atom_begin_, "(?:");
+    out_.source.insert(out_.source.begin() + static_cast<std::ptrdiff_t>(atom_begin_), 3, at_);
+    put(")");
+  }
+
+  [[nodiscard]] Error unsupported(std::string_view what) const {
+    return {ErrorKind::kUnsupportedModel, where_, concat(what, " at offset ", at_), "a regular expression that PCRE2 knows"};
+  }
+
+  std::string_view in_;
+  const std::string& where_;
+  std::size_t at_ = 0;
+  Translation out_;
+  std::size_t atom_begin_ = 0;  ///< in out_.pattern
+  std::vector<std::size_t> group_begins_;
+};
+
+}  // namespace duet

@@ -1,0 +1,328 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+
+#include "duet/core/workspace.hpp"
+#include "duet/kernels/attention_types.hpp"
+#include "duet/kernels/simd/dispatch.hpp"
+#include "duet/kernels/simd/vec_math.hpp"
+
+namespace duet::kernels {
+inline namespace DUET_ISA_NAMESPACE {
+
+// Attention of many rows. The lanes of a vector are queries: a lane is one (row, head) pair, and the heads of a group are
+// neighbours, so that they share every key and value that is read. A task takes 48 lanes of one key-value head and walks
+// over the pages that they see:
+//
+//     scores   s[j][lane]  = Σ_c k[j][c] · q[c][lane]           a small matmul: broadcasts of k times vectors of q
+//     weights  p[j][lane]  = exp(s[j][lane] − most[lane])       online: earlier sums shrink when the maximum grows
+//     sums     o[c][lane] += Σ_j v[j][c] · p[j][lane]           a small matmul again
+//
+// Keys and values are read as they lie, scalar by scalar; only q is transposed, once a task. A lane's arithmetic depends on
+// nothing but its query, its range and the pages, which are anchored at absolute positions. So a row has the same bits
+// however rows are cut into calls and tasks, and whatever stands in slots that it does not see.
+
+/// Lanes of a task: three vectors of the widest kind.
+inline constexpr Index kPrefillLanes = 48;
+
+/// What one task works on; the matrices are scratch of the thread that runs it.
+struct PrefillTile {
+  const AttentionJob* job;
+  const AttentionShape* shape;
+  Index kv_head;
+  Index first_pair, num_pairs;  ///< pair p is row p / group and the key-value head's query head p % group
+  float* q;                     ///< [head_dim, 48], scaled
+  float* sums;                  ///< [head_dim, 48]
+  float* scores;                ///< [kPageSize, 48], then weights
+
+  /// Floats of scratch for one thread.
+  static Index scratch(Index head_dim) noexcept { return (2 * head_dim + kPageSize) * kPrefillLanes; }
+  [[nodiscard]] Index group() const noexcept { return shape->num_attention_heads / shape->num_key_value_heads; }
+  [[nodiscard]] Index row(Index lane) const noexcept { return (first_pair + lane) / group(); }
+  [[nodiscard]] Index head(Index lane) const noexcept { return kv_head * group() + (first_pair + lane) % group(); }
+  [[nodiscard]] KeyRange visible(Index lane) const noexcept { return job->visible[static_cast<std::size_t>(row(lane))]; }
+};
+
+/// The running softmax of every lane, and which of a page's slots it sees.
+struct LaneStates {
+  alignas(kAlignment) float most[kPrefillLanes];   ///< largest score so far
+  alignas(kAlignment) float sum[kPrefillLanes];    ///< Σ exp(score − most)
+  alignas(kAlignment) float keep[kPrefillLanes];   ///< what shrinks earlier sums
+  alignas(kAlignment) float begin[kPrefillLanes];  ///< slots [begin, end) of the page
+  alignas(kAlignment) float end[kPrefillLanes];
+};
+
+/// Whether every lane sees every slot that is read of a page.
+enum class Cover { kWhole, kPart };
+
+struct PageSlots {
+  Index begin = kPageSize, end = 0;  ///< that some lane sees
+  Cover cover = Cover::kWhole;
+};
+
+struct PrefillKernel {
+  static constexpr Index kLanes = kPrefillLanes;
+
+  template <class V>
+  DUET_INLINE static void run(const PrefillTile* tile) noexcept {
+    LaneStates lanes;
+    Index begin = std::numeric_limits<Index>::max(), end = 0;
+    for (Index lane = 0; lane < tile->num_pairs; ++lane) {
+      const KeyRange seen = tile->visible(lane);
+      if (seen.begin >= seen.end) continue;
+      begin = std::min(begin, seen.begin);
+      end = std::max(end, seen.end);
+    }
+    start(*tile, lanes);
+    const KeyValuePages& kv = tile->job->kv;
+    for (Index page = begin / kPageSize; page * kPageSize < end; ++page) {
+      const PageSlots slots = visible_slots(*tile, page * kPageSize, lanes);
+      if (slots.begin >= slots.end) continue;
+      score<V>(*tile, kv.keys[page] + tile->kv_head * kv.head_stride, slots);
+      const float* values = kv.values[page] + tile->kv_head * kv.head_stride;
+      if (slots.cover == Cover::kWhole) {
+        weigh<V, Cover::kWhole>(*tile, slots, lanes);
+        add_values<V, Cover::kWhole>(*tile, values, slots, lanes);
+      } else {
+        weigh<V, Cover::kPart>(*tile, slots, lanes);
+        add_values<V, Cover::kPart>(*tile, values, slots, lanes);
+      }
+    }
+    finish(*tile, lanes);
+  }
+
+ private:
+  static Index num_vectors(const PrefillTile& tile, Index width) noexcept { return (tile.num_pairs + width - 1) / width; }
+
+  DUET_INLINE static void start(const PrefillTile& tile, LaneStates& lanes) noexcept {
+    const Index head_dim = tile.shape->head_dim;
+    std::fill_n(lanes.most, kLanes, -std::numeric_limits<float>::infinity());
+    std::fill_n(lanes.sum, kLanes, 0.0f);
+    std::fill_n(lanes.begin, kLanes, 0.0f);
+    std::fill_n(lanes.end, kLanes, 0.0f);
+    std::fill_n(tile.sums, head_dim * kLanes, 0.0f);
+    for (Index lane = 0; lane < kLanes; ++lane) {
+      if (lane >= tile.num_pairs) {
+        for (Index c = 0; c < head_dim; ++c) tile.q[c * kLanes + lane] = 0.0f;
+        continue;
+      }
+      const float* q = tile.job->q.data() + tile.row(lane) * tile.job->q.stride() + tile.head(lane) * head_dim;
+      for (Index c = 0; c < head_dim; ++c) tile.q[c * kLanes + lane] = q[c] * tile.shape->scale;
+    }
+  }
+
+  /// Sets the lanes' shares of the page that begins at a position.
+  DUET_INLINE static PageSlots visible_slots(const PrefillTile& tile, Index position, LaneStates& lanes) noexcept {
+    PageSlots slots;
+    Index last_begin = 0, first_end = kPageSize;
+    for (Index lane = 0; lane < tile.num_pairs; ++lane) {
+      const KeyRange seen = tile.visible(lane);
+      const Index begin = std::clamp<Index>(seen.begin - position, 0, kPageSize);
+      const Index end = std::clamp<Index>(seen.end - position, 0, kPageSize);
+      lanes.begin[lane] = static_cast<float>(begin);
+      lanes.end[lane] = static_cast<float>(end);
+      last_begin = std::max(last_begin, begin);
+      first_end = std::min(first_end, end);
+      if (begin >= end) continue;
+      slots.begin = std::min(slots.begin, begin);
+      slots.end = std::max(slots.end, end);
+    }
+    slots.cover = last_begin <= slots.begin && slots.end <= first_end ? Cover::kWhole : Cover::kPart;
+    return slots;
+  }
+
+  /// s = k · q, for R keys and C vectors of lanes.
+  template <class V, int R, int C>
+  DUET_INLINE static void score_block(const float* q, const float* keys, Index row_stride, Index head_dim,
+                                      float* scores) noexcept {
+    V s[R][C];
+    DUET_UNROLL
+    for (int r = 0; r < R; ++r) {
+      DUET_UNROLL
+      for (int c = 0; c < C; ++c) s[r][c] = V(0.0f);
+    }
+    for (Index i = 0; i < head_dim; ++i, q += kLanes) {
+      V lanes[C];
+      DUET_UNROLL
+      for (int c = 0; c < C; ++c) lanes[c] = V::load(q + c * V::kWidth);
+      DUET_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const V k(keys[r * row_stride + i]);
+        DUET_UNROLL
+        for (int c = 0; c < C; ++c) s[r][c] = fma(k, lanes[c], s[r][c]);
+      }
+    }
+    DUET_UNROLL
+    for (int r = 0; r < R; ++r) {
+      DUET_UNROLL
+      for (int c = 0; c < C; ++c) s[r][c].store(scores + r * kLanes + c * V::kWidth);
+    }
+  }
+
+  template <class V, int C>
+  DUET_INLINE static void score_column(const PrefillTile& tile, const float* keys, PageSlots slots, Index lane) noexcept {
+    const Index row_stride = tile.job->kv.row_stride, head_dim = tile.shape->head_dim;
+    Index j = slots.begin;
+    for (; j + V::kBlockRows <= slots.end; j += V::kBlockRows) {
+      score_block<V, V::kBlockRows, C>(tile.q + lane, keys + j * row_stride, row_stride, head_dim,
+                                       tile.scores + j * kLanes + lane);
+    }
+    for (; j < slots.end; ++j) {
+      score_block<V, 1, C>(tile.q + lane, keys + j * row_stride, row_stride, head_dim, tile.scores + j * kLanes + lane);
+    }
+  }
+
+  template <class V>
+  DUET_INLINE static void score(const PrefillTile& tile, const float* keys, PageSlots slots) noexcept {
+    Index v = 0;
+    for (; v + V::kBlockVectors <= num_vectors(tile, V::kWidth); v += V::kBlockVectors) {
+      score_column<V, V::kBlockVectors>(tile, keys, slots, v * V::kWidth);
+    }
+    for (; v < num_vectors(tile, V::kWidth); ++v) score_column<V, 1>(tile, keys, slots, v * V::kWidth);
+  }
+
+  /// Lanes that see slot j.
+  template <class V>
+  DUET_INLINE static typename V::Mask sees(const LaneStates& lanes, Index lane, Index j) noexcept {
+    const V slot(static_cast<float>(j));
+    return (V::load(lanes.begin + lane) <= slot) & (slot < V::load(lanes.end + lane));
+  }
+
+  template <class V, Cover cover>
+  DUET_INLINE static void weigh(const PrefillTile& tile, PageSlots slots, LaneStates& lanes) noexcept {
+    const V lowest(-std::numeric_limits<float>::infinity()), cap(tile.shape->soft_cap);
+    for (Index lane = 0; lane < num_vectors(tile, V::kWidth) * V::kWidth; lane += V::kWidth) {
+      float* const scores = tile.scores + lane;
+      const V before = V::load(lanes.most + lane);
+      V most = before;
+      for (Index j = slots.begin; j < slots.end; ++j) {
+        V s = V::load(scores + j * kLanes);
+        if (tile.shape->soft_cap > 0.0f) s = cap * tanh(s / cap);
+        if constexpr (cover == Cover::kPart) s = select(sees<V>(lanes, lane, j), s, lowest);
+        if (cover == Cover::kPart || tile.shape->soft_cap > 0.0f) s.store(scores + j * kLanes);
+        most = max(most, s);
+      }
+      // A lane that has seen nothing yet, or nothing but −inf, must not take −inf from −inf.
+      const V base = select(lowest < most, most, V(0.0f));
+      V sum(0.0f);
+      for (Index j = slots.begin; j < slots.end; ++j) {
+        const V p = exp(V::load(scores + j * kLanes) - base);
+        p.store(scores + j * kLanes);
+        sum = sum + p;
+      }
+      const V keep = exp(before - base);
+      keep.store(lanes.keep + lane);
+      most.store(lanes.most + lane);
+      fma(V::load(lanes.sum + lane), keep, sum).store(lanes.sum + lane);
+    }
+  }
+
+  /// o = keep · o + v · p, for R channels and C vectors of lanes. Where a lane does not see a slot, its sum is left alone:
+  /// a weight of 0 would not do, for the slot may hold inf or NaN.
+  template <class V, Cover cover, int R, int C>
+  DUET_INLINE static void add_block(const float* weights, const float* values, Index row_stride, PageSlots slots,
+                                    const LaneStates& lanes, Index lane, float* sums) noexcept {
+    V o[R][C];
+    DUET_UNROLL
+    for (int r = 0; r < R; ++r) {
+      DUET_UNROLL
+      for (int c = 0; c < C; ++c) {
+        const V keep = V::load(lanes.keep + lane + c * V::kWidth);
+        o[r][c] = keep * V::load(sums + r * kLanes + c * V::kWidth);
+      }
+    }
+    for (Index j = slots.begin; j < slots.end; ++j) {
+      V p[C];
+      DUET_UNROLL
+      for (int c = 0; c < C; ++c) p[c] = V::load(weights + j * kLanes + c * V::kWidth);
+      DUET_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const V v(values[j * row_stride + r]);
+        DUET_UNROLL
+        for (int c = 0; c < C; ++c) {
+          const V next = fma(v, p[c], o[r][c]);
+          if constexpr (cover == Cover::kWhole) {
+            o[r][c] = next;
+          } else {
+            o[r][c] = select(sees<V>(lanes, lane + c * V::kWidth, j), next, o[r][c]);
+          }
+        }
+      }
+    }
+    DUET_UNROLL
+    for (int r = 0; r < R; ++r) {
+      DUET_UNROLL
+      for (int c = 0; c < C; ++c) o[r][c].store(sums + r * kLanes + c * V::kWidth);
+    }
+  }
+
+  template <class V, Cover cover, int C>
+  DUET_INLINE static void add_column(const PrefillTile& tile, const float* values, PageSlots slots,
+                                     const LaneStates& lanes, Index lane) noexcept {
+    const Index row_stride = tile.job->kv.row_stride, head_dim = tile.shape->head_dim;
+    Index i = 0;
+    for (; i + V::kBlockRows <= head_dim; i += V::kBlockRows) {
+      add_block<V, cover, V::kBlockRows, C>(tile.scores + lane, values + i, row_stride, slots, lanes, lane,
+                                            tile.sums + i * kLanes + lane);
+    }
+    for (; i < head_dim; ++i) {
+      add_block<V, cover, 1, C>(tile.scores + lane, values + i, row_stride, slots, lanes, lane,
+                                tile.sums + i * kLanes + lane);
+    }
+  }
+
+  template <class V, Cover cover>
+  DUET_INLINE static void add_values(const PrefillTile& tile, const float* values, PageSlots slots,
+                              const LaneStates& lanes) noexcept {
+    Index v = 0;
+    for (; v + V::kBlockVectors <= num_vectors(tile, V::kWidth); v += V::kBlockVectors) {
+      add_column<V, cover, V::kBlockVectors>(tile, values, slots, lanes, v * V::kWidth);
+    }
+    for (; v < num_vectors(tile, V::kWidth); ++v) add_column<V, cover, 1>(tile, values, slots, lanes, v * V::kWidth);
+  }
+
+  DUET_INLINE static void finish(const PrefillTile& tile, const LaneStates& lanes) noexcept {
+    const Index head_dim = tile.shape->head_dim;
+    const MatrixView out = tile.job->out, log_sum_exp = tile.job->log_sum_exp;
+    for (Index lane = 0; lane < tile.num_pairs; ++lane) {
+      const Index row = tile.row(lane), head = tile.head(lane);
+      const float sum = lanes.sum[lane], factor = sum == 0.0f ? 0.0f : 1.0f / sum;
+      float* to = out.data() + row * out.stride() + head * head_dim;
+      for (Index c = 0; c < head_dim; ++c) to[c] = tile.sums[c * kLanes + lane] * factor;
+      if (!log_sum_exp.empty()) log_sum_exp(row, head) = lanes.most[lane] + std::log(sum);
+    }
+  }
+};
+
+/// Attention of Phase::kPrefill.
+inline void prefill_attention(std::span<const AttentionJob> jobs, const AttentionShape& shape, Workspace& workspace) {
+  const auto frame = workspace.frame();
+  const Index group = shape.num_attention_heads / shape.num_key_value_heads;
+  const auto tiles_of = [&](const AttentionJob& job) { return (job.q.rows() * group + kPrefillLanes - 1) / kPrefillLanes; };
+  Index num_tasks = 0;
+  for (const AttentionJob& job : jobs) num_tasks += tiles_of(job) * shape.num_key_value_heads;
+
+  const Index num_workers = std::min<Index>(num_tasks, workspace.threads().size());
+  const Index scratch = PrefillTile::scratch(shape.head_dim);
+  float* const memory = workspace.array<float>(num_workers * scratch).data();
+  const auto kernel = compiled_for<PrefillKernel, const PrefillTile*>(workspace.kernels().isa);
+  std::atomic<Index> next{0};
+  workspace.threads().run(num_workers, [&](Index worker) {
+    float* const mine = memory + worker * scratch;
+    for (Index task = next.fetch_add(1); task < num_tasks; task = next.fetch_add(1)) {
+      Index rest = num_tasks - 1 - task;  // the last rows first: under a causal mask they take longest
+      const AttentionJob* job = jobs.data();
+      while (rest >= tiles_of(*job) * shape.num_key_value_heads) rest -= tiles_of(*job++) * shape.num_key_value_heads;
+      PrefillTile tile{job, &shape, rest % shape.num_key_value_heads, rest / shape.num_key_value_heads * kPrefillLanes, 0,
+                       mine, mine + shape.head_dim * kPrefillLanes, mine + 2 * shape.head_dim * kPrefillLanes};
+      tile.num_pairs = std::min(kPrefillLanes, job->q.rows() * group - tile.first_pair);
+      kernel(&tile);
+    }
+  });
+}
+
+}  // namespace DUET_ISA_NAMESPACE
+}  // namespace duet::kernels

@@ -1,0 +1,212 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "duet/io/image.hpp"
+#include "duet/io/json.hpp"
+#include "duet/pipeline/resize.hpp"
+
+namespace duet {
+
+/// Pixels as an encoder reads them.
+struct PixelValues {
+  std::vector<float> values;  ///< [channels, height, width]
+  Index channels = 3, height = 0, width = 0;
+};
+
+/// A size as preprocessor_config.json gives it: both edges, or the shortest one.
+struct TargetSize {
+  std::optional<Index> height, width, shortest_edge;
+};
+
+/// The middle [height, width] of a picture; where the picture is smaller, black around it.
+/// Source  the reference's image_transforms.center_crop, whose offsets round differently when padding is needed
+inline Image center_crop(const Image& image, Index height, Index width) {
+  const auto offset = [](Index from, Index to) {  // of the crop within the picture; negative: padding
+    if (from >= to) return (from - to) / 2;
+    const Index padded = std::max(to, from);
+    const Index before = (padded - from + 1) / 2;  // ceil
+    return (padded - to) / 2 - before;
+  };
+  // When one edge is too small, the reference pads first and crops the other edge by its shifted top or left.
+  const Index top = offset(image.height(), height), left = offset(image.width(), width);
+  std::vector<std::uint8_t> out(static_cast<std::size_t>(3 * height * width), 0);
+  for (Index y = 0; y < height; ++y) {
+    const Index from_y = y + top;
+    if (from_y < 0 || from_y >= image.height()) continue;
+    for (Index x = 0; x < width; ++x) {
+      const Index from_x = x + left;
+      if (from_x < 0 || from_x >= image.width()) continue;
+      std::copy_n(image.rgb().begin() + 3 * (from_y * image.width() + from_x), 3, out.begin() + 3 * (y * width + x));
+    }
+  }
+  return Image::from_rgb(out, width, height);
+}
+
+/// The picture in the middle of a square of one colour.
+/// Source  Liu et al. 2023, 2310.03744 (LLaVA 1.5's "pad"), as the reference's LlavaImageProcessor does it
+inline Image pad_to_square(const Image& image, std::array<std::uint8_t, 3> color) {
+  const Index edge = std::max(image.height(), image.width());
+  const Index top = (edge - image.height()) / 2, left = (edge - image.width()) / 2;
+  std::vector<std::uint8_t> out(static_cast<std::size_t>(3 * edge * edge));
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = color[i % 3];
+  for (Index y = 0; y < image.height(); ++y) {
+    std::copy_n(image.rgb().begin() + 3 * y * image.width(), 3 * image.width(), out.begin() + 3 * ((y + top) * edge + left));
+  }
+  return Image::from_rgb(out, edge, edge);
+}
+
+/// Prepares pictures as a checkpoint's preprocessor_config.json says: resize, centre crop, rescale, normalise; the same
+/// floats as the reference's Pillow-based processors.
+///
+/// Errors  kUnsupportedModel for a processor it does not know; kInvalidArgument for a value of the wrong type or range
+class ImageProcessor {
+ public:
+  [[nodiscard]] static ImageProcessor load(const std::filesystem::path& folder) {
+    const nlohmann::json config = read_json_file(folder / "preprocessor_config.json");
+    return ImageProcessor(JsonView(config, "preprocessor_config.json"));
+  }
+  explicit ImageProcessor(const JsonView& config);
+
+  [[nodiscard]] PixelValues process(const Image& picture) const;
+
+ private:
+  struct Defaults {
+    std::string_view name;
+    TargetSize size;
+    Filter resample;
+    bool center_crop;
+    std::array<float, 3> mean, std;
+  };
+  static Defaults defaults_for(const JsonView& config);
+  [[nodiscard]] static TargetSize read_size(const JsonView& config, std::string_view key, const TargetSize& fallback);
+  static std::array<float, 3> read_color(const JsonView& config, std::string_view key, const std::array<float, 3>& fallback);
+
+  [[nodiscard]] Image resized(const Image& image) const {
+    if (size_.shortest_edge) {  // the other edge keeps the aspect, cut off to a whole pixel
+      const Index edge = *size_.shortest_edge, shorter = std::min(image.height(), image.width());
+      const Index longer = std::max(image.height(), image.width());
+      const Index other = edge * longer / shorter;
+      return image.width() <= image.height() ? resize(image, edge, other, resample_) : resize(image, other, edge, resample_);
+    }
+    return resize(image, *size_.width, *size_.height, resample_);
+  }
+
+  bool do_resize_ = true, do_center_crop_ = false, do_rescale_ = true, do_normalize_ = true, do_pad_ = false;
+  TargetSize size_;
+  Index crop_height_ = 0, crop_width_ = 0;
+  Filter resample_ = Filter::kBicubic;
+  double rescale_factor_ = 1.0 / 255.0;
+  std::array<float, 3> mean_{}, std_{};
+};
+
+inline ImageProcessor::Defaults ImageProcessor::defaults_for(const JsonView& config) {
+  constexpr std::array<float, 3> half{0.5f, 0.5f, 0.5f};
+  constexpr std::array<float, 3> clip_mean{0.48145466f, 0.4578275f, 0.40821073f}, clip_std{0.26862954f, 0.26130258f, 0.27577711f};
+  constexpr std::array<float, 3> imagenet_mean{0.485f, 0.456f, 0.406f}, imagenet_std{0.229f, 0.224f, 0.225f};
+  const auto square = [](Index edge) { return TargetSize{edge, edge, {}}; };
+  const auto shortest = [](Index edge) { return TargetSize{{}, {}, edge}; };
+  const Defaults known[] = {
+      {"ViT", square(224), Filter::kBilinear, false, half, half},
+      {"CLIP", shortest(224), Filter::kBicubic, true, clip_mean, clip_std},
+      {"Siglip", square(224), Filter::kBicubic, false, half, half},
+      {"DeiT", square(256), Filter::kBicubic, true, imagenet_mean, imagenet_std},
+      {"Bit", shortest(224), Filter::kBicubic, true, clip_mean, clip_std},
+      {"Llava", shortest(224), Filter::kBicubic, true, clip_mean, clip_std},
+      {"Blip", square(384), Filter::kBicubic, false, clip_mean, clip_std},
+  };
+  const auto type = config.get_any<std::string>({"image_processor_type", "feature_extractor_type"}, "");
+  std::string name = type;
+  for (const std::string_view ending : {"Fast", "ImageProcessor", "FeatureExtractor"}) {
+    if (name.ends_with(ending)) name.resize(name.size() - ending.size());
+  }
+  for (const Defaults& defaults : known) {
+    if (defaults.name == name) return defaults;
+  }
+  throw Error(ErrorKind::kUnsupportedModel, config.where() + ": image_processor_type", type.empty() ? "nothing" : '"' + type + '"',
+              "ViT-, CLIP-, Siglip-, DeiT-, Bit-, Llava- or BlipImageProcessor");
+}
+
+inline TargetSize ImageProcessor::read_size(const JsonView& config, std::string_view key, const TargetSize& fallback) {
+  if (!config.contains(key)) return fallback;
+  const JsonView value = config.at(key);
+  const auto positive = [](const JsonView& at, Index edge) {
+    if (edge >= 1 && edge <= 65536) return edge;
+    throw Error(ErrorKind::kInvalidArgument, at.where(), std::to_string(edge), "between 1 and 65536 pixels");
+  };
+  if (value.json().is_number()) {  // an old spelling: of the shortest edge, or of both, as the processor has it
+    const Index edge = positive(value, value.as<Index>());
+    return fallback.shortest_edge ? TargetSize{{}, {}, edge} : TargetSize{edge, edge, {}};
+  }
+  if (value.json().is_array()) {
+    const auto edges = value.as<std::vector<Index>>();
+    if (edges.size() != 2) throw Error(ErrorKind::kInvalidArgument, value.where(), value.json().dump(), "[height, width]");
+    return {positive(value, edges[0]), positive(value, edges[1]), {}};
+  }
+  if (value.contains("shortest_edge")) return {{}, {}, positive(value, value.get<Index>("shortest_edge"))};
+  return {positive(value, value.get<Index>("height")), positive(value, value.get<Index>("width")), {}};
+}
+
+inline std::array<float, 3> ImageProcessor::read_color(const JsonView& config, std::string_view key, const std::array<float, 3>& fallback) {
+  if (!config.contains(key)) return fallback;
+  const auto values = config.get<std::vector<double>>(key);
+  if (values.size() != 3) {
+    throw Error(ErrorKind::kInvalidArgument, config.at(key).where(), concat(values.size(), " values"), "3, one a channel");
+  }
+  return {static_cast<float>(values[0]), static_cast<float>(values[1]), static_cast<float>(values[2])};
+}
+
+inline ImageProcessor::ImageProcessor(const JsonView& config) {
+  const Defaults defaults = defaults_for(config);
+  do_resize_ = config.get_or("do_resize", true);
+  do_center_crop_ = config.get_or("do_center_crop", defaults.center_crop);
+  do_rescale_ = config.get_or("do_rescale", true);
+  do_normalize_ = config.get_or("do_normalize", true);
+  do_pad_ = defaults.name == "Llava" && config.get_or("do_pad", false);
+  size_ = read_size(config, "size", defaults.size);
+  const TargetSize crop = read_size(config, "crop_size", TargetSize{224, 224, {}});
+  crop_height_ = crop.height.value_or(crop.shortest_edge.value_or(224));
+  crop_width_ = crop.width.value_or(crop.shortest_edge.value_or(224));
+  const int filter = config.get_or("resample", static_cast<int>(defaults.resample));
+  if (filter < 0 || filter > 5) {
+    throw Error(ErrorKind::kInvalidArgument, config.where() + ": resample", std::to_string(filter), "one of Pillow's filters, 0 to 5");
+  }
+  resample_ = static_cast<Filter>(filter);
+  rescale_factor_ = config.get_or("rescale_factor", 1.0 / 255.0);
+  mean_ = read_color(config, "image_mean", defaults.mean);
+  std_ = read_color(config, "image_std", defaults.std);
+}
+
+inline PixelValues ImageProcessor::process(const Image& picture) const {
+  Image image = picture;
+  if (do_pad_) {
+    std::array<std::uint8_t, 3> color{};
+    for (std::size_t c = 0; c < 3; ++c) color[c] = static_cast<std::uint8_t>(mean_[c] * 255.0f);
+    image = pad_to_square(image, color);
+  }
+  if (do_resize_) image = resized(image);
+  if (do_center_crop_) image = center_crop(image, crop_height_, crop_width_);
+  PixelValues result;
+  result.height = image.height();
+  result.width = image.width();
+  const auto plane = static_cast<std::size_t>(result.height * result.width);
+  result.values.resize(3 * plane);
+  for (std::size_t c = 0; c < 3; ++c) {
+    float table[256];  // every step is a function of the byte
+    for (int value = 0; value < 256; ++value) {
+      float x = static_cast<float>(value);
+      if (do_rescale_) x = static_cast<float>(static_cast<double>(value) * rescale_factor_);
+      if (do_normalize_) x = (x - mean_[c]) / std_[c];
+      table[value] = x;
+    }
+    for (std::size_t i = 0; i < plane; ++i) result.values[c * plane + i] = table[image.rgb()[3 * i + c]];
+  }
+  return result;
+}
+
+}  // namespace duet
