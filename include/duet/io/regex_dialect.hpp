@@ -13,7 +13,7 @@
 namespace duet {
 
 /// Says a pattern of Oniguruma's dialect, which tokenizer files are written in, in PCRE2's. Most of it is the same;
-/// different are: what \s, \w and \h mean, `{n,m}+` (repeats the repetition, is not possessive), and what `[` and `&&`
+/// different are: what \s, \w, \h and \p{a script} mean, `{n,m}+` (repeats the repetition, is not possessive), and what `[` and `&&`
 /// mean inside a character class (nesting and intersection, which PCRE2 does not have).
 ///
 /// Errors  kUnsupportedModel for nested and intersected classes; kMalformedFile for patterns beyond 64 KiB
@@ -30,7 +30,9 @@ class RegexDialect {
     }
   };
 
-  RegexDialect(std::string_view pattern, const std::string& where) : in_(pattern), where_(where) {
+  /// `is_script` tells names of scripts from other properties: PCRE2's \p{Han} means Script_Extensions, \p{sc:Han} the script.
+  RegexDialect(std::string_view pattern, const std::string& where, bool (*is_script)(std::string_view name))
+      : in_(pattern), where_(where), is_script_(is_script) {
     constexpr std::size_t kLimit = std::size_t{1} << 16;
     if (in_.size() > kLimit) throw Error(ErrorKind::kMalformedFile, where_, concat("a pattern of ", in_.size(), " bytes"), concat("at most ", kLimit));
   }
@@ -99,10 +101,7 @@ class RegexDialect {
       case 'H': members = kHexDigit; break;
       case 'p':
       case 'P':
-        if (at_ + 2 < in_.size() && in_[at_ + 2] == '{') {
-          copy(std::min(in_.find('}', at_), in_.size() - 1) + 1 - at_);
-          return;
-        }
+        if (at_ + 2 < in_.size() && in_[at_ + 2] == '{') return property();
         [[fallthrough]];
       default: copy(2); return;
     }
@@ -119,6 +118,16 @@ class RegexDialect {
       put(in_.substr(at_, 2));  // PCRE2's own, which differs in rare characters
     }
     at_ += 2;
+  }
+
+  void property() {
+    const std::size_t end = std::min(in_.find('}', at_), in_.size() - 1);
+    std::size_t name = at_ + 3;
+    if (name < end && in_[name] == '^') ++name;
+    const bool script = name < end && is_script_(in_.substr(name, end - name));
+    copy(name - at_);
+    if (script) put("sc:");
+    copy(end + 1 - at_);
   }
 
   void character_class() {
@@ -174,6 +183,7 @@ class RegexDialect {
 
   std::string_view in_;
   const std::string& where_;
+  bool (*is_script_)(std::string_view);
   std::size_t at_ = 0;
   Translation out_;
   std::size_t atom_begin_ = 0;  ///< in out_.pattern

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "duet/io/converted_weights.hpp"
 #include "duet/kernels/kernel_table.hpp"
 #include "duet/pipeline/any_model.hpp"
 #include "duet/zoo/model_cost.hpp"
@@ -18,12 +19,14 @@ struct Loaded {
   using Model = typename Family::Model;
 
   /// Errors  kMissingTensor, kShapeMismatch, kUnsupportedDtype, kConfigMismatch, kInvalidArgument
-  explicit Loaded(std::shared_ptr<const Checkpoint> source)
+  Loaded(std::shared_ptr<const Checkpoint> source, std::optional<DType> weights)
       : checkpoint(std::move(source)),
-        model(Family::load(checkpoint->folder().config(), Weights(*checkpoint, &used))),
+        converted(weights ? std::make_unique<const ConvertedWeights<Checkpoint>>(checkpoint, *weights) : nullptr),
+        model(Family::load(checkpoint->folder().config(), converted ? Weights(*converted, &used) : Weights(*checkpoint, &used))),
         rules(Family::rules(checkpoint->folder().config(), model)) {}
 
-  std::shared_ptr<const Checkpoint> checkpoint;  ///< the model's weights lie in its mapped files
+  std::shared_ptr<const Checkpoint> checkpoint;                         ///< the model's weights lie in its mapped files,
+  std::unique_ptr<const ConvertedWeights<Checkpoint>> converted;        ///< or, converted to another dtype, here
   TensorNames used;
   Model model;
   PromptRules rules;
@@ -40,6 +43,9 @@ inline bool is_ignorable_buffer(std::string_view name) {
   return false;
 }
 
+}  // namespace detail
+
+/// A typed session behind the run-time interface.
 template <class Model>
 class SessionOf final : public AnySession {
  public:
@@ -66,14 +72,12 @@ class SessionOf final : public AnySession {
   Session<Model> session_;
 };
 
-}  // namespace detail
-
 /// A family's model behind the run-time interface, with the threads and kernels it runs on.
 template <class Family>
 class ModelOf final : public AnyModel, public std::enable_shared_from_this<ModelOf<Family>> {
  public:
   ModelOf(std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options)
-      : loaded_(std::move(checkpoint)), threads_(std::make_unique<Threads>(options.threads)),
+      : loaded_(std::move(checkpoint), options.weights), threads_(std::make_unique<Threads>(options.threads)),
         compute_{&kernels::best_kernel_table(), threads_.get()} {
     const Checkpoint& files = *loaded_.checkpoint;
     info_.model_type = files.folder().config().template get_or<std::string>("model_type", "");
@@ -101,7 +105,7 @@ class ModelOf final : public AnyModel, public std::enable_shared_from_this<Model
 
   [[nodiscard]] std::unique_ptr<AnySession> start(SessionOptions options) const override {
     if constexpr (requires { loaded_.model.decoder(); }) {
-      return std::make_unique<detail::SessionOf<typename Family::Model>>(this->shared_from_this(), loaded_.model, compute_, options);
+      return std::make_unique<SessionOf<typename Family::Model>>(this->shared_from_this(), loaded_.model, compute_, options);
     } else {
       throw lacks("a model without a language model", "one that writes text");
     }

@@ -205,6 +205,8 @@ TEST(SafetensorsMalformed, FieldsOfAnotherType) {
   for (const char* offsets : {"[]", "[0]", "[0,8,8]", "[0,8.0]", "[-1,8]", "[0,\"8\"]", "[0,null]"}) {
     expect_malformed(with("\"F32\"", "[2]", offsets), "in data_offsets, expected [begin, end]");
   }
+  expect_malformed(with("\"F32\"", "[2]", "[0]"), "got fewer numbers in data_offsets");
+  expect_malformed(with("\"F32\"", "[2]", "[0,8,9]"), "got the number 9 in data_offsets");
 }
 
 // What the numbers say.

@@ -62,7 +62,7 @@ class AddedTokenFinder {
   }
   [[nodiscard]] bool empty() const noexcept { return tokens_.empty(); }
 
-  /// Cuts `text` at its added tokens. A token that strips may reach into its neighbour, as in the reference.
+  /// Cuts `text` at its added tokens.
   [[nodiscard]] std::vector<Stretch> cut(std::string_view text) const {
     std::vector<Stretch> result;
     std::size_t done = 0;
@@ -75,6 +75,7 @@ class AddedTokenFinder {
       const AddedToken& token = tokens_[static_cast<std::size_t>(index)];
       TextRange range{from, from + length};
       from = range.end;
+      if (range.begin < done) continue;  // the one before took it along
       if (token.single_word && (ends_with_word(text.substr(0, range.begin)) || starts_with_word(text.substr(range.end)))) continue;
       if (token.lstrip) range.begin = std::max(without_blanks_at_end(text, range.begin, done), done);
       if (token.rstrip) range.end = after_blanks(text, range.end);

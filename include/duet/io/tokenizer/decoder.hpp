@@ -57,8 +57,12 @@ class DecoderReader {
  public:
   [[nodiscard]] static std::vector<DecodeStep> read(const JsonView& view) {
     if (view.json().is_null()) return {decode_step::JoinWithSpaces{}};
+    constexpr std::size_t kMaxSteps = 64;  // text runs through all of them at once
     DecoderReader reader;
     reader.add(view);
+    if (reader.steps_.size() > kMaxSteps) {
+      throw Error(ErrorKind::kMalformedFile, view.where(), concat(reader.steps_.size(), " steps"), concat("at most ", kMaxSteps));
+    }
     return std::move(reader.steps_);
   }
 

@@ -61,13 +61,13 @@ class Vec16 {
   }
   DUET_AVX512 friend Vec16 ldexp(const Vec16& x, const Vec16& n) noexcept { return Vec16(_mm512_maskz_scalef_ps(kAll, x.v_, n.v_)); }
   DUET_AVX512 friend float sum(const Vec16& x) noexcept {
-    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x.v_), _mm512_maskz_extractf32x8_ps(0xff, x.v_, 1));
+    const __m256 eight = _mm256_add_ps(half<0>(x), half<1>(x));
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
   DUET_AVX512 friend float largest(const Vec16& x) noexcept {
-    const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(x.v_), _mm512_maskz_extractf32x8_ps(0xff, x.v_, 1));
+    const __m256 eight = _mm256_max_ps(half<0>(x), half<1>(x));
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
@@ -82,6 +82,10 @@ class Vec16 {
  private:
   // The forms with a mask that is all ones compile to those without one, which in g++ 12 warn of an uninitialised value.
   static constexpr __mmask16 kAll = 0xffff;
+  template <int which>
+  DUET_AVX512 static __m256 half(const Vec16& x) noexcept {
+    return _mm512_maskz_extractf32x8_ps(0xff, x.v_, which);
+  }
   DUET_AVX512 explicit Vec16(__m512 v) noexcept : v_(v) {}
   DUET_AVX512 static __m512 sign_bit() noexcept { return _mm512_set1_ps(-0.0f); }
   DUET_AVX512 static __mmask16 first_bits(Index n) noexcept { return static_cast<__mmask16>((1u << n) - 1u); }

@@ -1,0 +1,202 @@
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <iostream>
+
+#include "commands.hpp"
+#include "duet/kernels/machine.hpp"
+#include "load_model.hpp"
+#include "progress.hpp"
+#include "random_model.hpp"
+
+namespace {
+
+using duet::Index;
+using Json = nlohmann::ordered_json;
+
+double seconds(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double best_of(int repeats, const std::function<void()>& work) {
+  double best = seconds(work);
+  for (int i = 1; i < repeats; ++i) best = std::min(best, seconds(work));
+  return best;
+}
+
+/// This machine's limits: the best of probes taken before, between and after what is measured, because the machine's own
+/// speed changes under us.
+class Limits {
+ public:
+  explicit Limits(const duet::Compute& compute) : compute_(compute), buffer_((std::size_t{256} << 20) / sizeof(float), 1.0f) {}
+
+  void probe() {
+    for (int i = 0; i < 4; ++i) {
+      const double fma = duet::kernels::probe_fma_peak(compute_), read = duet::kernels::probe_read_bandwidth(compute_, buffer_);
+      fma_ = std::max(fma_, fma);
+      read_ = std::max(read_, read);
+      probes_.push_back({{"read_gb_s", read}, {"fma_gflop_s", fma}});
+    }
+  }
+  [[nodiscard]] double fma() const { return fma_; }
+  [[nodiscard]] double read() const { return read_; }
+  [[nodiscard]] const Json& probes() const { return probes_; }
+  /// Memory that the probes hold, which is not the model's.
+  [[nodiscard]] double megabytes() const { return static_cast<double>(buffer_.size() * sizeof(float)) / 1e6; }
+
+ private:
+  duet::Compute compute_;
+  std::vector<float> buffer_;
+  double fma_ = 0, read_ = 0;
+  Json probes_ = Json::array();
+};
+
+double peak_megabytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stod(line.substr(6)) * 1024 / 1e6;
+  }
+  return 0;
+}
+
+duet::DType dtype_named(const std::string& name) {
+  return name == "f32" ? duet::DType::kF32 : name == "f16" ? duet::DType::kF16 : duet::DType::kBF16;
+}
+
+struct Text {
+  double prefill_seconds = 0, prefill_gflop = 0, decode_seconds = 0, decode_bytes = 0;
+};
+
+/// Prefill and decode; arithmetic and bytes are those really done.
+Text measure_text(const duet::AnyModel& model, const BenchOptions& options, Limits& limits) {
+  const duet::ModelInfo& info = model.info();
+  const Index prompt = options.prefill, replies = options.decode;
+  if (prompt + replies > info.context) {
+    throw duet::Error(duet::ErrorKind::kContextFull, "bench", duet::concat(prompt, " + ", replies, " positions"),
+                      duet::concat("at most the context, ", info.context));
+  }
+  const auto session = model.start({.max_length = prompt + replies});
+  std::vector<duet::TokenId> ids;
+  for (Index i = 0; i < prompt; ++i) ids.push_back(static_cast<duet::TokenId>((i * 7919 + 1) % info.vocab_size));
+  Text text;
+  const duet::Prompt whole = duet::Prompt::causal(ids);
+  text.prefill_seconds = best_of(3, [&] {
+    session->clear();
+    session->prefill(whole, {});
+  });
+  limits.probe();
+  const auto n = static_cast<double>(prompt), layers = static_cast<double>(info.num_hidden_layers);
+  const double head_width = static_cast<double>(info.num_attention_heads * info.head_dim);
+  text.prefill_gflop = n * info.text_gflop_per_token + info.head_gflop + 4e-9 * layers * head_width * n * (n + 1) / 2;
+
+  const Index before = std::min<Index>(32, prompt);
+  const duet::Prompt beginning = duet::Prompt::causal({ids.begin(), ids.begin() + before});
+  text.decode_seconds = 1e30;
+  for (int repeat = 0; repeat < 3; ++repeat) {
+    session->clear();
+    session->prefill(beginning, {});
+    text.decode_seconds = std::min(text.decode_seconds, seconds([&] {
+      for (Index i = 0; i < replies; ++i) session->decode(ids[static_cast<std::size_t>(i % prompt)]);
+    }));
+  }
+  const double positions = static_cast<double>(before) + static_cast<double>(replies + 1) / 2;  // read on average
+  text.decode_bytes = static_cast<double>(info.text_bytes_per_token) +
+                      positions * 2 * layers * static_cast<double>(info.num_key_value_heads * info.head_dim) * sizeof(float);
+  return text;
+}
+
+}  // namespace
+
+int bench(const BenchOptions& options) {
+  if (options.model.empty() == options.shape.empty()) {
+    throw duet::Error(duet::ErrorKind::kInvalidArgument, "bench", "no model", "a checkpoint folder or --shape NAME");
+  }
+  Progress progress("loading");
+  std::shared_ptr<const duet::AnyModel> model;
+  const double load = seconds([&] {
+    if (options.shape.empty()) {
+      duet::LoadOptions load_options{options.threads};
+      if (!options.weights.empty()) load_options.weights = dtype_named(options.weights);
+      model = load_model(options.model, load_options);
+    } else {
+      model = random_model(options.shape, dtype_named(options.weights.empty() ? "bf16" : options.weights), options.threads);
+    }
+  });
+  const duet::ModelInfo& info = model->info();
+  const bool has_text = info.head_gflop > 0, has_vision = info.vision_gflop > 0;
+  const bool with_image = has_vision && (options.image || !has_text);
+  if (options.image && !has_vision) {
+    throw duet::Error(duet::ErrorKind::kInvalidArgument, "--image", "a model that reads text alone", "one that reads images");
+  }
+  progress.say("measuring");
+  Limits limits(model->compute());
+  limits.probe();
+  Text text;
+  if (has_text) text = measure_text(*model, options, limits);
+  limits.probe();
+  double image_seconds = 0;
+  if (with_image) {
+    duet::Workspace workspace(model->compute());
+    duet::VisualInput input;
+    input.num_images = 1;
+    input.height = input.width = info.image_size;
+    for (Index i = 0; i < 3 * input.height * input.width; ++i) input.pixels.push_back(static_cast<float>(i % 255) / 127.5f - 1.0f);
+    image_seconds = best_of(3, [&] { static_cast<void>(model->encode(input, workspace)); });
+  }
+  limits.probe();
+  progress.clear();
+
+  Json result;
+  result["model"] = options.shape.empty() ? options.model : options.shape;
+  result["weights"] = info.dtypes;
+  result["threads"] = model->compute().threads->size();
+  result["kernels"] = model->compute().kernels->name;
+  result["machine"] = {{"read_gb_s", limits.read()}, {"fma_gflop_s", limits.fma()}};
+  result["load_ms"] = 1e3 * load;
+  if (has_text) {
+    const double rate = text.prefill_gflop / text.prefill_seconds;
+    result["prefill"] = {{"tokens", options.prefill},
+                         {"tokens_per_s", static_cast<double>(options.prefill) / text.prefill_seconds},
+                         {"gflop", text.prefill_gflop},
+                         {"gflop_s", rate},
+                         {"fraction_of_fma_peak", rate / limits.fma()}};
+    const double read = 1e-9 * text.decode_bytes * static_cast<double>(options.decode) / text.decode_seconds;
+    result["decode"] = {{"tokens", options.decode},
+                        {"tokens_per_s", static_cast<double>(options.decode) / text.decode_seconds},
+                        {"bytes_per_token", text.decode_bytes},
+                        {"gb_s", read},
+                        {"fraction_of_bandwidth", read / limits.read()}};
+  }
+  if (with_image) {
+    const double rate = info.vision_gflop / image_seconds;
+    result["image"] = {{"ms", 1e3 * image_seconds}, {"gflop", info.vision_gflop}, {"gflop_s", rate}, {"fraction_of_fma_peak", rate / limits.fma()}};
+  }
+  result["peak_rss_mb"] = peak_megabytes() - limits.megabytes();
+  result["probes"] = limits.probes();
+  if (options.json) {
+    std::cout << result.dump() << '\n';
+    return 0;
+  }
+  std::printf("%s, %s weights, %d threads, %s kernels\n", result["model"].get<std::string>().c_str(), info.dtypes.c_str(),
+              model->compute().threads->size(), std::string(model->compute().kernels->name).c_str());
+  std::printf("machine  reads %.1f GB/s, multiplies %.1f GFLOP/s (best of %zu probes)\n", limits.read(), limits.fma(), limits.probes().size());
+  std::printf("load     %.0f ms, peak memory %.0f MB\n", 1e3 * load, result["peak_rss_mb"].get<double>());
+  if (has_text) {
+    const auto& p = result["prefill"];
+    const auto& d = result["decode"];
+    std::printf("prefill  %ld tokens: %.1f tokens/s, %.1f GFLOP/s, %.2f of the FMA peak\n", static_cast<long>(options.prefill),
+                p["tokens_per_s"].get<double>(), p["gflop_s"].get<double>(), p["fraction_of_fma_peak"].get<double>());
+    std::printf("decode   %ld tokens: %.1f tokens/s, %.1f GB/s, %.2f of the bandwidth\n", static_cast<long>(options.decode),
+                d["tokens_per_s"].get<double>(), d["gb_s"].get<double>(), d["fraction_of_bandwidth"].get<double>());
+  }
+  if (with_image) {
+    const auto& i = result["image"];
+    std::printf("image    %.1f ms, %.1f GFLOP/s, %.2f of the FMA peak\n", i["ms"].get<double>(), i["gflop_s"].get<double>(),
+                i["fraction_of_fma_peak"].get<double>());
+  }
+  return 0;
+}

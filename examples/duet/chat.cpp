@@ -1,0 +1,82 @@
+#include <unistd.h>
+
+#include <csignal>
+#include <iostream>
+
+#include "commands.hpp"
+#include "duet/pipeline/conversation.hpp"
+#include "load_model.hpp"
+#include "progress.hpp"
+
+namespace {
+
+volatile std::sig_atomic_t interrupted = 0;  // all that a signal handler may touch
+
+/// While it lives, Ctrl-C only sets a flag.
+class InterruptGuard {
+ public:
+  InterruptGuard() {
+    interrupted = 0;
+    struct sigaction action {};
+    action.sa_handler = [](int) { interrupted = 1; };
+    sigaction(SIGINT, &action, &previous_);
+  }
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+  ~InterruptGuard() { sigaction(SIGINT, &previous_, nullptr); }
+
+ private:
+  struct sigaction previous_ {};
+};
+
+/// The reply as it comes, without the space that belongs before its first word.
+void answer(duet::Conversation& conversation, const duet::ReplyOptions& options) {
+  const InterruptGuard guard;
+  bool first = true;
+  conversation.reply(options, [&](std::string_view piece) {
+    if (first) piece.remove_prefix(std::min(piece.find_first_not_of(' '), piece.size()));
+    if (!piece.empty()) first = false;
+    std::cout << piece << std::flush;
+    return interrupted == 0;
+  });
+  std::cout << '\n';
+}
+
+}  // namespace
+
+int chat(const ChatOptions& options) {
+  std::optional<Progress> progress(std::in_place, "loading");
+  const duet::Pipeline pipeline(load_model(options.model, {options.threads}));
+  const duet::ModelInfo& info = pipeline.model().info();
+  duet::Conversation conversation(pipeline, {.max_length = info.context > 0 ? std::min(options.context, info.context) : options.context});
+  progress.reset();
+  duet::ReplyOptions reply_options;
+  reply_options.max_new_tokens = options.max_new_tokens;
+  reply_options.temperature = options.temperature;
+  reply_options.seed = options.seed;
+
+  const bool person = ::isatty(STDIN_FILENO) != 0;
+  if (person) std::cout << info.family << ", fusion: " << info.fusion << ". /image FILE, /clear, /quit; Ctrl-C stops a reply.\n";
+  std::vector<duet::Image> images;
+  std::string line;
+  while ((person && std::cout << "> " << std::flush), std::getline(std::cin, line)) {
+    try {
+      if (line == "/quit") break;
+      if (line == "/clear") {
+        conversation.clear();
+        images.clear();
+      } else if (line.starts_with("/image ")) {
+        const auto name = line.find_first_not_of(' ', 7);
+        images.push_back(duet::Image::open(name == std::string::npos ? "" : line.substr(name)));
+      } else if (line.starts_with('/')) {
+        std::cerr << "commands: /image FILE, /clear, /quit\n";
+      } else if (!line.empty() || !images.empty()) {
+        conversation.user(line.empty() ? std::nullopt : std::optional(line), std::exchange(images, {}));
+        answer(conversation, reply_options);
+      }
+    } catch (const duet::Error& e) {  // the conversation is as it was
+      std::cerr << e.what() << '\n';
+    }
+  }
+  return 0;
+}

@@ -1,0 +1,128 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <new>
+
+#include "commands.hpp"
+#include "duet/core/error.hpp"
+
+namespace {
+
+/// Exit codes: well, bad input, wrong usage.
+enum Exit : int { kWell = 0, kBadInput = 1, kUsage = 2 };
+
+template <class Options>
+void add_threads(CLI::App* command, Options& options) {
+  command->add_option("--threads", options.threads, "Threads to use; 0: one per core")->check(CLI::Range(0, 1024));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Multimodal language models on the CPU, straight from Hugging Face checkpoint folders", "duet");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "duet 0.1.0");
+  int result = kWell;
+
+  RunOptions run_options;
+  {
+    CLI::App* c = app.add_subcommand("run", "Answer a prompt, about pictures if there are any, or caption a picture");
+    c->add_option("MODEL", run_options.model, "Checkpoint folder")->required();
+    c->add_option("--image", run_options.images, "Picture (PNG, JPEG, BMP); may be given several times");
+    CLI::Option* prompt = c->add_option("--prompt", run_options.prompt, "What to say");
+    c->add_option("--prompt-ids", run_options.prompt_ids, "The prompt as token ids: 1,2,3")->delimiter(',')->excludes(prompt);
+    c->add_option("--max-new-tokens", run_options.max_new_tokens, "Longest reply")->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+    c->add_option("--temperature", run_options.temperature, "0: greedy");
+    c->add_option("--top-k", run_options.top_k, "Keep the k likeliest tokens; 0: all");
+    c->add_option("--top-p", run_options.top_p, "Keep the likeliest tokens that together reach p");
+    c->add_option("--min-p", run_options.min_p, "Keep tokens at least this likely, relative to the likeliest");
+    c->add_option("--repetition-penalty", run_options.repetition_penalty, "Above 1 discourages repetition");
+    c->add_option("--seed", run_options.seed, "The same seed gives the same text");
+    c->add_option("--stop", run_options.stop, "End the reply before this text; may be given several times");
+    c->add_flag("--json", run_options.json, "Print one JSON object");
+    add_threads(c, run_options);
+    c->callback([&] { result = run(run_options); });
+  }
+  ChatOptions chat_options;
+  {
+    CLI::App* c = app.add_subcommand("chat", "Converse; /image FILE, /clear, /quit");
+    c->add_option("MODEL", chat_options.model, "Checkpoint folder")->required();
+    c->add_option("--context", chat_options.context, "Positions kept")->check(CLI::PositiveNumber);
+    c->add_option("--max-new-tokens", chat_options.max_new_tokens, "Longest reply")->check(CLI::PositiveNumber);
+    c->add_option("--temperature", chat_options.temperature, "0: greedy");
+    c->add_option("--seed", chat_options.seed, "The same seed gives the same text");
+    add_threads(c, chat_options);
+    c->callback([&] { result = chat(chat_options); });
+  }
+  ForwardOptions forward_options;
+  {
+    CLI::App* c = app.add_subcommand("forward", "Run a forward pass on stored inputs and store every stage");
+    c->add_option("MODEL", forward_options.model, "Checkpoint folder")->required();
+    c->add_option("IN", forward_options.input, "Tensors named inputs.<argument>")->required();
+    c->add_option("OUT", forward_options.output, "Where the stages go")->required();
+    c->add_option("--max-new-tokens", forward_options.max_new_tokens, "Also generate greedily, ignoring end of text")->check(CLI::NonNegativeNumber);
+    add_threads(c, forward_options);
+    c->callback([&] { result = forward(forward_options); });
+  }
+  PreprocessOptions preprocess_options;
+  {
+    CLI::App* c = app.add_subcommand("preprocess", "Store what the model's image processor makes of pictures");
+    c->add_option("MODEL", preprocess_options.model, "Checkpoint folder")->required();
+    c->add_option("IMAGE", preprocess_options.images, "Pictures")->required();
+    c->add_option("-o,--output", preprocess_options.output, "A safetensors file")->required();
+    c->callback([&] { result = preprocess(preprocess_options); });
+  }
+  std::string model;
+  bool json = false;
+  int threads = 0;
+  {
+    CLI::App* c = app.add_subcommand("tokenize", "One JSON string a line in, ids and decoded text out");
+    c->add_option("MODEL", model, "Folder with tokenizer.json")->required();
+    c->callback([&] { result = tokenize(model); });
+  }
+  {
+    CLI::App* c = app.add_subcommand("inspect", "Say what a checkpoint is");
+    c->add_option("MODEL", model, "Checkpoint folder")->required();
+    c->add_flag("--json", json, "Print one JSON object");
+    c->callback([&] { result = inspect(model, json); });
+  }
+  {
+    CLI::App* c = app.add_subcommand("check", "Replay the reference's outputs (golden*.safetensors) that lie in the folder");
+    c->add_option("MODEL", model, "Checkpoint folder")->required();
+    c->add_option("--threads", threads, "Threads to use; 0: one per core")->check(CLI::Range(0, 1024));
+    c->callback([&] { result = check(model, threads); });
+  }
+  BenchOptions bench_options;
+  {
+    CLI::App* c = app.add_subcommand("bench", "Measure speed, as fractions of what this machine can do");
+    CLI::Option* folder = c->add_option("MODEL", bench_options.model, "Checkpoint folder");
+    c->add_option("--shape", bench_options.shape, "Random weights of a known shape instead")
+        ->check(CLI::IsMember({"gpt2", "smollm2-135m", "llama-3.2-1b", "vit-b16", "clip-l14-336", "siglip-b16-512"}))
+        ->excludes(folder);
+    c->add_option("--weights", bench_options.weights, "Storage of the weights")->check(CLI::IsMember({"f32", "bf16", "f16"}));
+    c->add_option("--prefill", bench_options.prefill, "Prompt tokens")->check(CLI::PositiveNumber);
+    c->add_option("--decode", bench_options.decode, "Tokens to decode")->check(CLI::PositiveNumber);
+    c->add_flag("--image", bench_options.image, "Also encode an image");
+    c->add_flag("--json", bench_options.json, "Print one JSON object");
+    add_threads(c, bench_options);
+    c->callback([&] { result = bench(bench_options); });
+  }
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int code = app.exit(e);  // prints help or what was wrong
+    return code == 0 ? kWell : kUsage;
+  } catch (const duet::Error& e) {
+    std::cerr << "duet: " << e.what() << '\n';
+    return kBadInput;
+  } catch (const std::bad_alloc&) {
+    std::cerr << "duet: not enough memory\n";
+    return kBadInput;
+  } catch (const std::exception& e) {
+    std::cerr << "duet: " << e.what() << '\n';
+    return kBadInput;
+  }
+  return result;
+}
