@@ -13,7 +13,7 @@
 namespace duet {
 
 /// Says a pattern of Oniguruma's dialect, which tokenizer files are written in, in PCRE2's. Most of it is the same;
-/// different are: what \s, \w, \h and \p{a script} mean, `{n,m}+` (repeats the repetition, is not possessive), and what `[` and `&&`
+/// different are: what \s, \w, \b, \h and \p{a script} mean, `{n,m}+` (repeats the repetition, is not possessive), and what `[` and `&&`
 /// mean inside a character class (nesting and intersection, which PCRE2 does not have).
 ///
 /// Errors  kUnsupportedModel for nested and intersected classes; kMalformedFile for patterns beyond 64 KiB
@@ -72,8 +72,9 @@ class RegexDialect {
 
   static constexpr std::string_view kWhiteSpace =
       R"(\x09-\x0d\x20\x85\xa0\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+  // Alphabetic, marks, decimal digits, connectors; and what Oniguruma's table for Latin-1 adds: superscripts and fractions.
   static constexpr std::string_view kWord =
-      R"(\p{L}\p{M}\p{Nl}\p{Nd}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+      R"(\p{L}\p{M}\p{Nl}\p{Nd}\p{Pc}\xb2\xb3\xb9\xbc-\xbe\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
   static constexpr std::string_view kHexDigit = "0-9A-Fa-f";
 
   void put(std::string_view text) {
@@ -99,6 +100,12 @@ class RegexDialect {
       case 'W': members = kWord; break;
       case 'h':
       case 'H': members = kHexDigit; break;
+      case 'b':
+      case 'B':
+        if (place == Place::kClass) return copy(2);
+        put(word_boundary(c == 'b' ? "!=" : "=!"));
+        at_ += 2;
+        return;
       case 'p':
       case 'P':
         if (at_ + 2 < in_.size() && in_[at_ + 2] == '{') return property();
@@ -118,6 +125,11 @@ class RegexDialect {
       put(in_.substr(at_, 2));  // PCRE2's own, which differs in rare characters
     }
     at_ += 2;
+  }
+
+  /// Between a word's character and one that is none (`ahead` "!="), or not ("=!").
+  static std::string word_boundary(std::string_view ahead) {
+    return concat("(?:(?<=[", kWord, "])(?", ahead[0], "[", kWord, "])|(?<![", kWord, "])(?", ahead[1], "[", kWord, "]))");
   }
 
   void property() {

@@ -66,7 +66,10 @@ struct DecodeKernel {
 
     std::fill_n(weights, heads * kPageSize, 0.0f);
     Index j = slots.begin;
-    for (; j + 4 <= slots.end; j += 4) score<V, 4>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
+    for (; j + 4 <= slots.end; j += 4) {
+      if (head == 0) prefetch_rows<4>(values + j * kv.row_stride, kv.row_stride, head_dim);
+      score<V, 4>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
+    }
     for (; j < slots.end; ++j) score<V, 1>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
     for (Index h = 0; h < heads; ++h) {
       keep[h] = weigh<V>(*chunk.shape, slots, weights + h * kPageSize, partial + h * stride + head_dim);
@@ -149,7 +152,7 @@ struct DecodeKernel {
     const V base(now == -std::numeric_limits<float>::infinity() ? 0.0f : now);  // never −inf from −inf
     V weights(0.0f);
     for (Index j = 0; j < kPageSize; j += V::kWidth) {
-      const V p = exp(V::load(scores + j) - base);
+      const V p = exp_to_zero(V::load(scores + j) - base);
       p.store(scores + j);
       weights = weights + p;
     }

@@ -43,24 +43,26 @@ struct PrefillTile {
   [[nodiscard]] Index group() const noexcept { return shape->num_attention_heads / shape->num_key_value_heads; }
   [[nodiscard]] Index row(Index lane) const noexcept { return (first_pair + lane) / group(); }
   [[nodiscard]] Index head(Index lane) const noexcept { return kv_head * group() + (first_pair + lane) % group(); }
-  [[nodiscard]] KeyRange visible(Index lane) const noexcept { return job->visible[static_cast<std::size_t>(row(lane))]; }
 };
 
-/// The running softmax of every lane, and which of a page's slots it sees.
+/// The running softmax of every lane, and what it sees: of all keys, and of the current page's slots.
 struct LaneStates {
   alignas(kAlignment) float most[kPrefillLanes];   ///< largest score so far
   alignas(kAlignment) float sum[kPrefillLanes];    ///< Σ exp(score − most)
   alignas(kAlignment) float keep[kPrefillLanes];   ///< what shrinks earlier sums
   alignas(kAlignment) float begin[kPrefillLanes];  ///< slots [begin, end) of the page
   alignas(kAlignment) float end[kPrefillLanes];
+  KeyRange seen[kPrefillLanes];
+  KeyRange seen_by_some{std::numeric_limits<Index>::max(), 0};
+  KeyRange seen_by_all{0, std::numeric_limits<Index>::max()};
 };
 
 /// Whether every lane sees every slot that is read of a page.
 enum class Cover { kWhole, kPart };
 
 struct PageSlots {
-  Index begin = kPageSize, end = 0;  ///< that some lane sees
-  Cover cover = Cover::kWhole;
+  Index begin, end;  ///< that some lane sees
+  Cover cover;
 };
 
 struct PrefillKernel {
@@ -69,20 +71,13 @@ struct PrefillKernel {
   template <class V>
   DUET_INLINE static void run(const PrefillTile* tile) noexcept {
     LaneStates lanes;
-    Index begin = std::numeric_limits<Index>::max(), end = 0;
-    for (Index lane = 0; lane < tile->num_pairs; ++lane) {
-      const KeyRange seen = tile->visible(lane);
-      if (seen.begin >= seen.end) continue;
-      begin = std::min(begin, seen.begin);
-      end = std::max(end, seen.end);
-    }
     start(*tile, lanes);
     const KeyValuePages& kv = tile->job->kv;
-    for (Index page = begin / kPageSize; page * kPageSize < end; ++page) {
+    for (Index page = lanes.seen_by_some.begin / kPageSize; page * kPageSize < lanes.seen_by_some.end; ++page) {
       const PageSlots slots = visible_slots(*tile, page * kPageSize, lanes);
       if (slots.begin >= slots.end) continue;
-      score<V>(*tile, kv.keys[page] + tile->kv_head * kv.head_stride, slots);
       const float* values = kv.values[page] + tile->kv_head * kv.head_stride;
+      score<V>(*tile, kv.keys[page] + tile->kv_head * kv.head_stride, values, slots);
       if (slots.cover == Cover::kWhole) {
         weigh<V, Cover::kWhole>(*tile, slots, lanes);
         add_values<V, Cover::kWhole>(*tile, values, slots, lanes);
@@ -104,33 +99,37 @@ struct PrefillKernel {
     std::fill_n(lanes.begin, kLanes, 0.0f);
     std::fill_n(lanes.end, kLanes, 0.0f);
     std::fill_n(tile.sums, head_dim * kLanes, 0.0f);
-    for (Index lane = 0; lane < kLanes; ++lane) {
-      if (lane >= tile.num_pairs) {
-        for (Index c = 0; c < head_dim; ++c) tile.q[c * kLanes + lane] = 0.0f;
-        continue;
-      }
-      const float* q = tile.job->q.data() + tile.row(lane) * tile.job->q.stride() + tile.head(lane) * head_dim;
+    std::fill_n(tile.q, head_dim * kLanes, 0.0f);
+    for (Index lane = 0; lane < tile.num_pairs; ++lane) {
+      const Index row = tile.row(lane);
+      const float* q = tile.job->q.data() + row * tile.job->q.stride() + tile.head(lane) * head_dim;
       for (Index c = 0; c < head_dim; ++c) tile.q[c * kLanes + lane] = q[c] * tile.shape->scale;
+
+      const KeyRange seen = lanes.seen[lane] = tile.job->visible[static_cast<std::size_t>(row)];
+      KeyRange &some = lanes.seen_by_some, &all = lanes.seen_by_all;
+      all = {std::max(all.begin, seen.begin), std::min(all.end, seen.end)};
+      if (seen.begin < seen.end) some = {std::min(some.begin, seen.begin), std::max(some.end, seen.end)};
     }
   }
 
   /// Sets the lanes' shares of the page that begins at a position.
   DUET_INLINE static PageSlots visible_slots(const PrefillTile& tile, Index position, LaneStates& lanes) noexcept {
-    PageSlots slots;
-    Index last_begin = 0, first_end = kPageSize;
+    if (lanes.seen_by_all.begin <= position && position + kPageSize <= lanes.seen_by_all.end) {
+      return {0, kPageSize, Cover::kWhole};
+    }
+    PageSlots slots{kPageSize, 0, Cover::kPart};
     for (Index lane = 0; lane < tile.num_pairs; ++lane) {
-      const KeyRange seen = tile.visible(lane);
-      const Index begin = std::clamp<Index>(seen.begin - position, 0, kPageSize);
-      const Index end = std::clamp<Index>(seen.end - position, 0, kPageSize);
+      const Index begin = std::clamp<Index>(lanes.seen[lane].begin - position, 0, kPageSize);
+      const Index end = std::clamp<Index>(lanes.seen[lane].end - position, 0, kPageSize);
       lanes.begin[lane] = static_cast<float>(begin);
       lanes.end[lane] = static_cast<float>(end);
-      last_begin = std::max(last_begin, begin);
-      first_end = std::min(first_end, end);
       if (begin >= end) continue;
       slots.begin = std::min(slots.begin, begin);
       slots.end = std::max(slots.end, end);
     }
-    slots.cover = last_begin <= slots.begin && slots.end <= first_end ? Cover::kWhole : Cover::kPart;
+    if (lanes.seen_by_all.begin <= position + slots.begin && position + slots.end <= lanes.seen_by_all.end) {
+      slots.cover = Cover::kWhole;
+    }
     return slots;
   }
 
@@ -163,10 +162,12 @@ struct PrefillKernel {
   }
 
   template <class V, int C>
-  DUET_INLINE static void score_column(const PrefillTile& tile, const float* keys, PageSlots slots, Index lane) noexcept {
+  DUET_INLINE static void score_column(const PrefillTile& tile, const float* keys, const float* values, PageSlots slots,
+                                       Index lane) noexcept {
     const Index row_stride = tile.job->kv.row_stride, head_dim = tile.shape->head_dim;
     Index j = slots.begin;
     for (; j + V::kBlockRows <= slots.end; j += V::kBlockRows) {
+      if (lane == 0) prefetch_rows<V::kBlockRows>(values + j * row_stride, row_stride, head_dim);
       score_block<V, V::kBlockRows, C>(tile.q + lane, keys + j * row_stride, row_stride, head_dim,
                                        tile.scores + j * kLanes + lane);
     }
@@ -176,12 +177,12 @@ struct PrefillKernel {
   }
 
   template <class V>
-  DUET_INLINE static void score(const PrefillTile& tile, const float* keys, PageSlots slots) noexcept {
+  DUET_INLINE static void score(const PrefillTile& tile, const float* keys, const float* values, PageSlots slots) noexcept {
     Index v = 0;
     for (; v + V::kBlockVectors <= num_vectors(tile, V::kWidth); v += V::kBlockVectors) {
-      score_column<V, V::kBlockVectors>(tile, keys, slots, v * V::kWidth);
+      score_column<V, V::kBlockVectors>(tile, keys, values, slots, v * V::kWidth);
     }
-    for (; v < num_vectors(tile, V::kWidth); ++v) score_column<V, 1>(tile, keys, slots, v * V::kWidth);
+    for (; v < num_vectors(tile, V::kWidth); ++v) score_column<V, 1>(tile, keys, values, slots, v * V::kWidth);
   }
 
   /// Lanes that see slot j.
@@ -209,7 +210,7 @@ struct PrefillKernel {
       const V base = select(lowest < most, most, V(0.0f));
       V sum(0.0f);
       for (Index j = slots.begin; j < slots.end; ++j) {
-        const V p = exp(V::load(scores + j * kLanes) - base);
+        const V p = exp_to_zero(V::load(scores + j * kLanes) - base);
         p.store(scores + j * kLanes);
         sum = sum + p;
       }
@@ -313,12 +314,20 @@ inline void prefill_attention(std::span<const AttentionJob> jobs, const Attentio
   workspace.threads().run(num_workers, [&](Index worker) {
     float* const mine = memory + worker * scratch;
     for (Index task = next.fetch_add(1); task < num_tasks; task = next.fetch_add(1)) {
-      Index rest = num_tasks - 1 - task;  // the last rows first: under a causal mask they take longest
+      // One head after another, so that its keys and values stay in the cache; the last rows first, because under a causal
+      // mask they take longest.
+      Index rest = num_tasks - 1 - task;
       const AttentionJob* job = jobs.data();
       while (rest >= tiles_of(*job) * shape.num_key_value_heads) rest -= tiles_of(*job++) * shape.num_key_value_heads;
-      PrefillTile tile{job, &shape, rest % shape.num_key_value_heads, rest / shape.num_key_value_heads * kPrefillLanes, 0,
-                       mine, mine + shape.head_dim * kPrefillLanes, mine + 2 * shape.head_dim * kPrefillLanes};
-      tile.num_pairs = std::min(kPrefillLanes, job->q.rows() * group - tile.first_pair);
+      const Index first_pair = rest % tiles_of(*job) * kPrefillLanes;
+      const PrefillTile tile{job,
+                             &shape,
+                             rest / tiles_of(*job),
+                             first_pair,
+                             std::min(kPrefillLanes, job->q.rows() * group - first_pair),
+                             mine,
+                             mine + shape.head_dim * kPrefillLanes,
+                             mine + 2 * shape.head_dim * kPrefillLanes};
       kernel(&tile);
     }
   });

@@ -3,6 +3,7 @@
 #include <span>
 
 #include "duet/core/matrix.hpp"
+#include "duet/kernels/simd/attributes.hpp"
 
 namespace duet::kernels {
 
@@ -41,4 +42,16 @@ struct AttentionJob {
   MatrixView log_sum_exp;             ///< [rows, num_attention_heads] or empty
 };
 
+inline namespace DUET_ISA_NAMESPACE {
+
+/// Starts to fetch the values that belong to the keys being read: they lie elsewhere, where no hardware looks ahead.
+template <int kRows>
+DUET_INLINE void prefetch_rows(const float* rows, Index row_stride, Index head_dim) noexcept {
+  constexpr Index kLine = static_cast<Index>(kAlignment / sizeof(float));
+  for (int r = 0; r < kRows; ++r) {
+    for (Index i = 0; i < head_dim; i += kLine) __builtin_prefetch(rows + r * row_stride + i);
+  }
+}
+
+}  // namespace DUET_ISA_NAMESPACE
 }  // namespace duet::kernels

@@ -36,6 +36,17 @@ TEST(Workspace, GivesMemoryBackWhenAFrameEnds) {
   EXPECT_EQ(workspace.array<float>(100).data(), first);
 }
 
+TEST(Workspace, GoesBackToTheBlockThatAFrameBeganIn) {
+  Workspace workspace({});
+  const auto outer = workspace.frame();
+  const std::byte* first = workspace.array<std::byte>(64).data();
+  {
+    const auto inner = workspace.frame();
+    static_cast<void>(workspace.array<std::byte>(1 << 22));  // a block of its own
+  }
+  EXPECT_EQ(workspace.array<std::byte>(64).data(), first + 64);
+}
+
 TEST(Workspace, InnerFramesLeaveOuterMemoryAlone) {
   Workspace workspace({});
   const auto outer = workspace.frame();

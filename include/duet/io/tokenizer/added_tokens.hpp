@@ -62,7 +62,7 @@ class AddedTokenFinder {
   }
   [[nodiscard]] bool empty() const noexcept { return tokens_.empty(); }
 
-  /// Cuts `text` at its added tokens.
+  /// Cuts `text` at its added tokens. One that takes blanks along may overlap one that is a blank, as in the reference.
   [[nodiscard]] std::vector<Stretch> cut(std::string_view text) const {
     std::vector<Stretch> result;
     std::size_t done = 0;
@@ -75,12 +75,11 @@ class AddedTokenFinder {
       const AddedToken& token = tokens_[static_cast<std::size_t>(index)];
       TextRange range{from, from + length};
       from = range.end;
-      if (range.begin < done) continue;  // the one before took it along
       if (token.single_word && (ends_with_word(text.substr(0, range.begin)) || starts_with_word(text.substr(range.end)))) continue;
       if (token.lstrip) range.begin = std::max(without_blanks_at_end(text, range.begin, done), done);
       if (token.rstrip) range.end = after_blanks(text, range.end);
       if (done < range.begin) result.push_back({{done, range.begin}, std::nullopt});
-      result.push_back({range, token.id});
+      if (range.begin < range.end) result.push_back({range, token.id});  // else the one before took it all
       done = range.end;
     }
     if (done != text.size()) result.push_back({{done, text.size()}, std::nullopt});

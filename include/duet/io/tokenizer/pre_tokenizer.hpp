@@ -155,6 +155,8 @@ class PreTokenizer {
 
   void add(const JsonView& view) {
     static constexpr std::string_view kGpt2Words = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+    static constexpr std::string_view kRustWord =
+        R"(\p{L}\p{M}\p{Nl}\p{Nd}\p{Pc}\x{200c}\x{200d}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
     const auto type = view.get<std::string>("type");
     if (type == "Sequence") {
       for (const JsonView& part : view.at("pretokenizers").elements()) add(part);
@@ -172,9 +174,9 @@ class PreTokenizer {
       const auto behavior = view.contains("behavior") ? read_split_behavior(view.at("behavior")) : SplitBehavior::kIsolated;
       steps_.emplace_back(SplitAt{unicode::is_punctuation, behavior});
     } else if (type == "Whitespace") {
-      // Rust's \w counts the joiners; Oniguruma's does not.
-      steps_.emplace_back(Split{Pattern(R"([\w\x{200c}\x{200d}]+|[^\w\s\x{200c}\x{200d}]+)", view.where()), SplitBehavior::kRemoved,
-                                Split::Delimiter::kBetween});
+      // \w and \s of Rust's regular expressions, not Oniguruma's: \w+|[^\w\s]+
+      steps_.emplace_back(Split{Pattern("[" + std::string(kRustWord) + "]+|[^" + std::string(kRustWord) + "\\s]+", view.where()),
+                                SplitBehavior::kRemoved, Split::Delimiter::kBetween});
     } else if (type == "WhitespaceSplit") {
       steps_.emplace_back(SplitAt{unicode::is_white_space, SplitBehavior::kRemoved});
     } else if (type == "BertPreTokenizer") {

@@ -60,6 +60,7 @@ class Vec16 {
     return Vec16(_mm512_mask_blend_ps(mask.bits, no.v_, yes.v_));
   }
   DUET_AVX512 friend Vec16 ldexp(const Vec16& x, const Vec16& n) noexcept { return Vec16(_mm512_maskz_scalef_ps(kAll, x.v_, n.v_)); }
+  DUET_AVX512 friend Vec16 ldexp_normal(const Vec16& x, const Vec16& n) noexcept { return ldexp(x, n); }
   DUET_AVX512 friend float sum(const Vec16& x) noexcept {
     const __m256 eight = _mm256_add_ps(half<0>(x), half<1>(x));
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

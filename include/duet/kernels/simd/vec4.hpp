@@ -78,6 +78,10 @@ class Vec4 {
     const Bits whole = __builtin_convertvector(n.v_, Bits), half = whole >> 1;
     return Vec4(x.v_ * floats((half + 127) << 23) * floats((whole - half + 127) << 23));
   }
+  /// x · 2^n for whole n in [-126, 127].
+  DUET_INLINE friend Vec4 ldexp_normal(const Vec4& x, const Vec4& n) noexcept {
+    return Vec4(x.v_ * floats((__builtin_convertvector(n.v_, Bits) + 127) << 23));
+  }
   /// Lanes added in one fixed order.
   DUET_INLINE friend float sum(const Vec4& x) noexcept { return (x.v_[0] + x.v_[2]) + (x.v_[1] + x.v_[3]); }
   DUET_INLINE friend float largest(const Vec4& x) noexcept {

@@ -9,21 +9,40 @@ inline namespace DUET_ISA_NAMESPACE {
 // tests/unit/kernels/activation_test.cpp, stand at each function. Products are summed with fma() only, never `a * b + c`:
 // the compiler may contract that in one copy of the code and not in another, and a row's bits would depend on its place.
 
-/// e^x within 1.5 units in the last place; 0 below -103.97, inf above 88.72, NaN for NaN.
+/// x = n · ln2 + r with n whole and |r| <= ln2 / 2, and e^r.
 template <class V>
-  requires requires { V::kWidth; }
-DUET_INLINE V exp(const V& x) noexcept {
-  const V inside = min(V(89.0f), max(V(-104.0f), x));
-  constexpr float kRound = 0x1.8p23f;  // adding it leaves whole numbers in the low bits
-  const V n = fma(inside, V(1.44269504f), V(kRound)) - V(kRound);
-  const V r = fma(n, V(2.12194440e-4f), fma(n, V(-0.693359375f), inside));  // n · ln2 in two parts, the first exact
+struct ReducedExp {
+  V n, exp_r;
+};
+template <class V>
+DUET_INLINE ReducedExp<V> reduced_exp(const V& x) noexcept {
+  constexpr float kRound = 0x1.8p23f;  // adding it leaves whole numbers
+  const V n = fma(x, V(1.44269504f), V(kRound)) - V(kRound);
+  const V r = fma(n, V(2.12194440e-4f), fma(n, V(-0.693359375f), x));  // ln2 in two parts, n times the first exact
   V p = V(1.9875691500e-4f);
   p = fma(p, r, V(1.3981999507e-3f));
   p = fma(p, r, V(8.3334519073e-3f));
   p = fma(p, r, V(4.1665795894e-2f));
   p = fma(p, r, V(1.6666665459e-1f));
   p = fma(p, r, V(5.0000001201e-1f));
-  return ldexp(fma(p, r * r, r) + V(1.0f), n);
+  return {n, fma(p, r * r, r) + V(1.0f)};
+}
+
+/// e^x within 1.5 units in the last place; 0 below -103.97, inf above 88.72, NaN for NaN.
+template <class V>
+  requires requires { V::kWidth; }
+DUET_INLINE V exp(const V& x) noexcept {
+  const ReducedExp<V> e = reduced_exp<V>(min(V(89.0f), max(V(-104.0f), x)));
+  return ldexp(e.exp_r, e.n);
+}
+
+/// e^x for x <= 0, with 0 for results below 2^-126: cheaper, for the weights of a softmax.
+template <class V>
+  requires requires { V::kWidth; }
+DUET_INLINE V exp_to_zero(const V& x) noexcept {
+  const V least(-87.33654f);
+  const ReducedExp<V> e = reduced_exp<V>(max(least, x));
+  return select(x < least, V(0.0f), ldexp_normal(e.exp_r, e.n));
 }
 
 /// 1 / (1 + e^-x).

@@ -1,0 +1,157 @@
+// What the fusion policies promise, on small random models of every placement of cross-attention.
+
+#include <gmock/gmock.h>
+
+#include "support/tiny_models.hpp"
+
+namespace duet::testing {
+namespace {
+
+using ::testing::ElementsAreArray;
+using ::testing::Not;
+
+using Vision = VisionTransformer<TinyVisionRecipe>;
+using Plain = Decoder<RotaryRecipe>;
+using MethodA = VisionLanguageModel<Vision, LinearProjector, Plain, EmbeddingFusion>;
+
+template <class Cross>
+using MethodB = VisionLanguageModel<Vision, LinearProjector, Decoder<RotaryRecipe, Cross>, CrossAttentionFusion>;
+
+template <class Model>
+Model build(const TinyWeights& weights, DecoderConfig config = tiny_decoder()) {
+  Vision vision(tiny_vision(), Weights(weights).under("vision"));
+  const ProjectorConfig projector{.input_size = 32, .output_size = 48, .projector_hidden_act = "gelu", .bias = Linear::Bias::kRequired};
+  return Model(std::move(vision), LinearProjector(projector, Weights(weights).under("projector")),
+               typename Model::Decoder(std::move(config), Weights(weights).under("text"), Weights(weights).under("text")));
+}
+
+template <class Model>
+std::vector<float> answer(const Model& model, const Prompt& prompt, const ImageRows& rows) {
+  Machine machine;
+  Session<Model> session(model, machine.compute, {.max_length = 64});
+  session.prefill(prompt, rows);
+  return values(session.decode(9));
+}
+
+template <class Model>
+ImageRows encoded(const Model& model, int seed) {
+  Machine machine;
+  return model.encode(tiny_image(seed), machine.workspace);
+}
+
+DecoderConfig with_cross_layers(std::vector<Index> layers) {
+  DecoderConfig config = tiny_decoder();
+  config.cross_attention_layers = std::move(layers);
+  return config;
+}
+
+template <class Cross>
+void expect_gate_zero_is_text_only(const DecoderConfig& config, const std::string& layer_path) {
+  const TinyWeights weights;
+  for (const Index layer : config.cross_attention_layers) {
+    for (const char* gate : {"cross_attn_attn_gate", "cross_attn_mlp_gate"}) {
+      const std::string name = "text.layers." + std::to_string(layer) + "." + layer_path + gate;
+      const Index one[] = {1};
+      static_cast<void>(weights.find(name, one));
+      weights.at(name) = {0.0f};
+    }
+  }
+  const auto model = build<MethodB<Cross>>(weights, config);
+  const Prompt text = Prompt::causal(tiny_ids(12));
+  const ImageRows rows = encoded(model, 1);
+  EXPECT_THAT(answer(model, Prompt::causal(tiny_ids(12), 0, rows.rows.rows()), rows), ElementsAreArray(answer(model, text, {})));
+}
+
+TEST(CrossAttentionFusion, GateZeroEqualsTextOnly) {
+  expect_gate_zero_is_text_only<CrossAttention<OwnLayer, TanhGate, UniformAttentionNoMlp>>(with_cross_layers({1}), "");
+  expect_gate_zero_is_text_only<CrossAttention<BeforeLayer, TanhGate>>(with_cross_layers({0, 2}), "cross_layer.");
+}
+
+template <class Cross>
+void expect_image_matters(const DecoderConfig& config) {
+  const TinyWeights weights;
+  const auto model = build<MethodB<Cross>>(weights, config);
+  const ImageRows one = encoded(model, 1), other = encoded(model, 2);
+  const Prompt prompt = Prompt::causal(tiny_ids(12), 0, one.rows.rows());
+  EXPECT_THAT(answer(model, prompt, one), Not(ElementsAreArray(answer(model, prompt, other))));
+  EXPECT_THAT(answer(model, prompt, one), Not(ElementsAreArray(answer(model, Prompt::causal(tiny_ids(12)), {}))));
+}
+
+TEST(CrossAttentionFusion, TheImageReachesTheTextInEveryPlacement) {
+  expect_image_matters<CrossAttention<InsideBlock>>(tiny_decoder());
+  expect_image_matters<CrossAttention<OwnLayer, TanhGate, UniformAttentionNoMlp>>(with_cross_layers({1}));
+  expect_image_matters<CrossAttention<BeforeLayer, TanhGate>>(with_cross_layers({0, 2}));
+}
+
+TEST(CrossAttentionFusion, RowsThatSeeNoImageAreNotTouchedByIt) {
+  const TinyWeights weights;
+  using Model = MethodB<CrossAttention<BeforeLayer, TanhGate, AttendNothing>>;
+  const auto model = build<Model>(weights, with_cross_layers({1}));
+  const auto last_row = [&](int seed) {
+    Machine machine;
+    Session<Model> session(model, machine.compute, {.max_length = 32});
+    const ImageRows rows = encoded(model, seed);
+    return values(session.prefill(Prompt::causal(tiny_ids(12), 0, 0), rows));
+  };
+  EXPECT_THAT(last_row(1), ElementsAreArray(last_row(2)));
+}
+
+TEST(EmbeddingFusion, NoImageEqualsTheDecoderAlone) {
+  const TinyWeights weights;
+  const auto model = build<MethodA>(weights);
+  const TextModel<Plain> alone(Plain(tiny_decoder(), Weights(weights).under("text"), Weights(weights).under("text")));
+  const Prompt prompt = Prompt::causal(tiny_ids(20));
+  EXPECT_THAT(answer(model, prompt, {}), ElementsAreArray(answer(alone, prompt, {})));
+}
+
+TEST(EmbeddingFusion, ImageRowsOnlyAffectRowsFromTheirOwnOn) {
+  const TinyWeights weights;
+  const auto model = build<MethodA>(weights);
+  const auto before_image = [&](int seed) {
+    Machine machine;
+    const ImageRows rows = encoded(model, seed);
+    Prompt prompt = Prompt::causal(tiny_ids(30));
+    for (Index i = 0; i < rows.rows.rows(); ++i) prompt.image_rows.push_back(12 + i);
+    Matrix hidden(30, 48);
+    MethodA::Memory memory;
+    KvCache cache = model.decoder().make_cache(30);
+    model.fuse(prompt, rows, hidden, memory, machine.workspace);
+    const Sequence sequence{&cache, nullptr, prompt.positions, prompt.visible, prompt.visible_images, 0, 30};
+    model.decoder().forward(hidden, std::span(&sequence, 1), Phase::kPrefill, machine.workspace);
+    return std::pair(values(hidden.view().row(11)), values(hidden.view().row(29)));
+  };
+  const auto [before_1, after_1] = before_image(1);
+  const auto [before_2, after_2] = before_image(2);
+  EXPECT_THAT(before_1, ElementsAreArray(before_2));
+  EXPECT_THAT(after_1, Not(ElementsAreArray(after_2)));
+}
+
+TEST(EmbeddingFusion, PlaceholdersAndImageTokensMustAgree) {
+  const TinyWeights weights;
+  const auto model = build<MethodA>(weights);
+  Prompt prompt = Prompt::causal(tiny_ids(30));
+  prompt.image_rows = {3, 4, 5};
+  try {
+    answer(model, prompt, encoded(model, 1));
+    FAIL() << "three placeholders took ten rows";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kShapeMismatch);
+    EXPECT_THAT(e.what(), ::testing::AllOf(::testing::HasSubstr("3 image placeholders"), ::testing::HasSubstr("10")));
+  }
+}
+
+TEST(ActivationChoice, AFixedPolicyIsHeldToTheConfig) {
+  DecoderConfig config = tiny_decoder();
+  config.hidden_act = "gelu";
+  const TinyWeights weights;
+  try {
+    Plain decoder(config, Weights(weights), Weights(weights));
+    FAIL() << "a SiLU model took a GELU config";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kConfigMismatch);
+    EXPECT_THAT(e.what(), ::testing::AllOf(::testing::HasSubstr("\"gelu\""), ::testing::HasSubstr("silu")));
+  }
+}
+
+}  // namespace
+}  // namespace duet::testing

@@ -1,0 +1,261 @@
+// Equalities between two ways to run the same conversation.
+
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <thread>
+
+#include "support/tiny_models.hpp"
+
+namespace {
+
+std::atomic<long> allocations{0};
+
+}  // namespace
+
+// Counts every allocation of this program: decode must make none.
+void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
+  throw std::bad_alloc();
+}
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  ++allocations;
+  const auto to = static_cast<std::size_t>(alignment);
+  if (void* memory = std::aligned_alloc(to, (size + to - 1) / to * to)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace duet::testing {
+namespace {
+
+using ::testing::ElementsAreArray;
+using ::testing::FloatNear;
+using ::testing::Pointwise;
+
+using RotaryModel = TextModel<Decoder<RotaryRecipe>>;
+using LearnedModel = TextModel<Decoder<LearnedRecipe>>;
+
+RotaryModel rotary_model(const TinyWeights& weights) {
+  return RotaryModel(Decoder<RotaryRecipe>(tiny_decoder(), Weights(weights), Weights(weights)));
+}
+LearnedModel learned_model(const TinyWeights& weights) {
+  DecoderConfig config = tiny_decoder();
+  config.hidden_act = "gelu_new";
+  config.num_key_value_heads = 6;
+  config.qkv_bias = config.attention_output_bias = config.mlp_bias = Linear::Bias::kRequired;
+  return LearnedModel(Decoder<LearnedRecipe>(config, Weights(weights), Weights(weights)));
+}
+
+template <class Model>
+std::vector<float> prefilled(const Model& model, const std::vector<TokenId>& ids, int threads, Index chunk) {
+  Machine machine(threads);
+  Session<Model> session(model, machine.compute, {.max_length = 300, .prefill_chunk = chunk});
+  return values(session.prefill(Prompt::causal(ids)));
+}
+
+template <class Model>
+void expect_same_bits(const Model& model) {
+  const auto ids = tiny_ids(150);
+  const auto whole = prefilled(model, ids, 1, 512);
+  EXPECT_THAT(prefilled(model, ids, 2, 512), ElementsAreArray(whole)) << "two threads";
+  EXPECT_THAT(prefilled(model, ids, 1, 17), ElementsAreArray(whole)) << "chunks of 17";
+  EXPECT_THAT(prefilled(model, ids, 3, 64), ElementsAreArray(whole)) << "three threads, chunks of 64";
+  EXPECT_THAT(prefilled(model, ids, 2, 1), ElementsAreArray(whole)) << "row by row";
+}
+
+TEST(Session, PrefillHasTheSameBitsForAnyThreadsAndChunks) {
+  const TinyWeights weights;
+  expect_same_bits(rotary_model(weights));
+  expect_same_bits(learned_model(weights));
+}
+
+template <class Model>
+void expect_decode_agrees(const Model& model) {
+  const auto ids = tiny_ids(90);
+  Machine machine(2);
+  Session<Model> whole(model, machine.compute, {.max_length = 100}), stepped(model, machine.compute, {.max_length = 100});
+  const auto expected = values(whole.prefill(Prompt::causal(ids)));
+  stepped.prefill(Prompt::causal({ids.front()}));
+  std::vector<float> got;
+  for (std::size_t i = 1; i < ids.size(); ++i) got = values(stepped.decode(ids[i]));
+  // Other kernels sum in another order: some hundred roundings of values around one.
+  EXPECT_THAT(got, Pointwise(FloatNear(2e-4f), expected));
+}
+
+TEST(Session, PrefillOfManyEqualsManyDecodes) {
+  const TinyWeights weights;
+  expect_decode_agrees(rotary_model(weights));
+  expect_decode_agrees(learned_model(weights));
+}
+
+TEST(Session, DecodeAllocatesNothing) {
+  const TinyWeights weights;
+  const auto model = rotary_model(weights);
+  Machine machine(2);
+  Session<RotaryModel> session(model, machine.compute, {.max_length = 200});
+  session.prefill(Prompt::causal({5}));
+  const long before = allocations;
+  for (int i = 0; i < 150; ++i) session.decode(static_cast<TokenId>(i % 97));
+  EXPECT_EQ(allocations - before, 0);
+}
+
+TEST(Session, TwoThreadsWithTwoSessionsEqualOneAfterTheOther) {
+  const TinyWeights weights;
+  const auto model = rotary_model(weights);
+  Machine machine(2);
+  const auto talk = [&](TokenId first, std::vector<float>& out) {
+    Session<RotaryModel> session(model, machine.compute, {.max_length = 64});
+    session.prefill(Prompt::causal({first, 3, 4}));
+    for (int i = 0; i < 40; ++i) out = values(session.decode(static_cast<TokenId>((i * 5 + first) % 97)));
+  };
+  std::vector<float> a, b, c, d;
+  talk(1, a);
+  talk(2, b);
+  std::thread other([&] { talk(1, c); });
+  talk(2, d);
+  other.join();
+  EXPECT_THAT(c, ElementsAreArray(a));
+  EXPECT_THAT(d, ElementsAreArray(b));
+}
+
+TEST(Session, AloneAndInABatchHaveTheSameBits) {
+  const TinyWeights weights;
+  const auto model = rotary_model(weights);
+  Machine machine(2);
+  const auto& decoder = model.decoder();
+  const Index lengths[] = {5, 1, 70};
+  for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
+    std::vector<std::vector<float>> alone;
+    Matrix together(phase == Phase::kDecode ? 3 : 76, decoder.hidden_size());
+    std::vector<KvCache> caches;
+    std::vector<Prompt> prompts;
+    std::vector<Sequence> sequences;
+    for (int run = 0; run < 2; ++run) {
+      caches.clear();
+      prompts.clear();
+      sequences.clear();
+      for (int i = 0; i < 3; ++i) caches.push_back(decoder.make_cache(80));
+      Index begin = 0;
+      for (std::size_t i = 0; i < 3; ++i) {
+        const Index rows = phase == Phase::kDecode ? 1 : lengths[i];
+        prompts.push_back(Prompt::causal(tiny_ids(rows + static_cast<Index>(i))));
+        prompts.back().ids.resize(static_cast<std::size_t>(rows));
+      }
+      for (std::size_t i = 0; i < 3; ++i) {
+        const Index rows = prompts[i].size();
+        const auto n = static_cast<std::size_t>(rows);
+        decoder.embed(prompts[i].ids, together.view().rows(begin, rows));
+        sequences.push_back({&caches[i], nullptr, std::span(prompts[i].positions).first(n), std::span(prompts[i].visible).first(n), {}, begin, rows});
+        begin += rows;
+      }
+      if (run == 0) {
+        for (Sequence one : sequences) {
+          const MatrixView rows = together.view().rows(one.row_begin, one.rows);
+          one.row_begin = 0;
+          decoder.forward(rows, std::span(&one, 1), phase, machine.workspace);
+          alone.push_back(values(rows.row(one.rows - 1)));
+        }
+      } else {
+        decoder.forward(together, sequences, phase, machine.workspace);
+        for (std::size_t i = 0; i < 3; ++i) {
+          EXPECT_THAT(values(together.view().row(sequences[i].row_begin + sequences[i].rows - 1)), ElementsAreArray(alone[i]));
+        }
+      }
+    }
+  }
+}
+
+TEST(Session, MaskedPositionsChangeNothing) {
+  const TinyWeights weights;
+  const auto model = rotary_model(weights);
+  Machine machine;
+  const auto with_padding = [&](TokenId padding) {
+    Session<RotaryModel> session(model, machine.compute, {.max_length = 40});
+    std::vector<TokenId> ids(5, padding);
+    for (const TokenId id : tiny_ids(20)) ids.push_back(id);
+    Prompt prompt = Prompt::causal(ids);
+    for (Index i = 0; i < prompt.size(); ++i) {
+      prompt.visible[static_cast<std::size_t>(i)].begin = std::min<Index>(5, i + 1);
+      prompt.positions[static_cast<std::size_t>(i)] = std::max<Index>(0, i - 5);
+    }
+    return values(session.prefill(prompt));
+  };
+  EXPECT_THAT(with_padding(11), ElementsAreArray(with_padding(83)));
+}
+
+TEST(Session, ABidirectionalRangeIsNotCut) {
+  const TinyWeights weights;
+  const auto model = rotary_model(weights);
+  Machine machine;
+  const auto run = [&](Index chunk) {
+    Session<RotaryModel> session(model, machine.compute, {.max_length = 64, .prefill_chunk = chunk});
+    Prompt prompt = Prompt::causal(tiny_ids(50));
+    for (std::size_t i = 10; i < 30; ++i) prompt.visible[i].end = 30;  // an image whose tokens see one another
+    return values(session.prefill(prompt));
+  };
+  const auto whole = run(512);
+  EXPECT_THAT(run(8), ElementsAreArray(whole));
+  EXPECT_THAT(run(12), ElementsAreArray(whole));
+}
+
+TEST(Session, AFullContextIsAnErrorAndChangesNothing) {
+  const TinyWeights weights;
+  const auto model = rotary_model(weights);
+  Machine machine;
+  Session<RotaryModel> session(model, machine.compute, {.max_length = 8}), other(model, machine.compute, {.max_length = 8});
+  session.prefill(Prompt::causal(tiny_ids(6)));
+  other.prefill(Prompt::causal(tiny_ids(6)));
+  Prompt more = Prompt::causal(tiny_ids(3), 6);
+  try {
+    session.prefill(more);
+    FAIL() << "nine positions fit into eight";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kContextFull);
+    EXPECT_THAT(e.what(), ::testing::AllOf(::testing::HasSubstr("6"), ::testing::HasSubstr("3"), ::testing::HasSubstr("8")));
+  }
+  EXPECT_THROW(session.decode(97), Error);
+  EXPECT_EQ(session.length(), 6);
+  EXPECT_THAT(values(session.decode(1)), ElementsAreArray(values(other.decode(1))));
+}
+
+TEST(Attention, GroupedQueriesEqualRepeatedKeysAndValues) {
+  const TinyWeights weights;
+  const auto grouped = rotary_model(weights);
+  const TinyWeights wide;
+  DecoderConfig config = tiny_decoder();
+  config.num_key_value_heads = 6;
+  const RotaryModel repeated(Decoder<RotaryRecipe>(config, Weights(wide), Weights(wide)));
+  for (int layer = 0; layer < 3; ++layer) {
+    for (const char* name : {"k_proj", "v_proj"}) {
+      const std::string key = "layers." + std::to_string(layer) + ".self_attn." + name + ".weight";
+      const auto& narrow = weights.at(key);
+      auto& target = wide.at(key);
+      for (std::size_t head = 0; head < 6; ++head) std::copy_n(narrow.begin() + static_cast<long>(head / 3 * 8 * 48), 8 * 48, target.begin() + static_cast<long>(head * 8 * 48));
+    }
+  }
+  const auto ids = tiny_ids(70);
+  EXPECT_THAT(prefilled(repeated, ids, 1, 512), Pointwise(FloatNear(1e-5f), prefilled(grouped, ids, 1, 512)));
+}
+
+TEST(RotaryEmbedding, OnlyDistanceMatters) {
+  const TinyWeights weights;
+  const auto model = rotary_model(weights);
+  Machine machine;
+  const auto shifted = [&](Index by) {
+    Session<RotaryModel> session(model, machine.compute, {.max_length = 32});
+    Prompt prompt = Prompt::causal(tiny_ids(20));
+    for (Index& position : prompt.positions) position += by;
+    return values(session.prefill(prompt));
+  };
+  EXPECT_THAT(shifted(37), Pointwise(FloatNear(2e-4f), shifted(0)));  // angles of some tens of radians, in float
+}
+
+}  // namespace
+}  // namespace duet::testing
