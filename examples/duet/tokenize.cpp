@@ -14,7 +14,7 @@ int tokenize(const std::string& model) {
     const auto ids = tokenizer.encode(text.get<std::string>(), duet::SpecialTokens::kAdd);
     nlohmann::ordered_json result;
     result["ids"] = ids;
-    result["decoded"] = tokenizer.decode(ids);
+    result["decoded"] = tokenizer.decode(ids, {.skip_special_tokens = false});
     std::cout << result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
   }
   return 0;

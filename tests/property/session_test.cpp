@@ -2,35 +2,10 @@
 
 #include <gmock/gmock.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
 #include <thread>
 
+#include "support/allocations.hpp"
 #include "support/tiny_models.hpp"
-
-namespace {
-
-std::atomic<long> allocations{0};
-
-}  // namespace
-
-// Counts every allocation of this program: decode must make none.
-void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc();
-}
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  ++allocations;
-  const auto to = static_cast<std::size_t>(alignment);
-  if (void* memory = std::aligned_alloc(to, (size + to - 1) / to * to)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace duet::testing {
 namespace {
@@ -101,9 +76,9 @@ TEST(Session, DecodeAllocatesNothing) {
   Machine machine(2);
   Session<RotaryModel> session(model, machine.compute, {.max_length = 200});
   session.prefill(Prompt::causal({5}));
-  const long before = allocations;
+  const long before = allocation_count();
   for (int i = 0; i < 150; ++i) session.decode(static_cast<TokenId>(i % 97));
-  EXPECT_EQ(allocations - before, 0);
+  EXPECT_EQ(allocation_count() - before, 0);
 }
 
 TEST(Session, TwoThreadsWithTwoSessionsEqualOneAfterTheOther) {

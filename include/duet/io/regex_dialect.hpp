@@ -72,10 +72,16 @@ class RegexDialect {
 
   static constexpr std::string_view kWhiteSpace =
       R"(\x09-\x0d\x20\x85\xa0\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
-  // Alphabetic, marks, decimal digits, connectors; and what Oniguruma's table for Latin-1 adds: superscripts and fractions.
+  // Alphabetic, marks, decimal digits, connectors.
   static constexpr std::string_view kWord =
-      R"(\p{L}\p{M}\p{Nl}\p{Nd}\p{Pc}\xb2\xb3\xb9\xbc-\xbe\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+      R"(\p{L}\p{M}\p{Nl}\p{Nd}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+  // Outside classes, Oniguruma asks its table for Latin-1, which adds superscripts and fractions.
+  static constexpr std::string_view kLatin1Word = R"(\xb2\xb3\xb9\xbc-\xbe)";
   static constexpr std::string_view kHexDigit = "0-9A-Fa-f";
+  // Their complements, for places inside a class.
+  static constexpr std::string_view kNoWhiteSpace =
+      R"(\x00-\x08\x0e-\x1f\x21-\x84\x86-\x9f\xa1-\x{167f}\x{1681}-\x{1fff}\x{200b}-\x{2027}\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff})";
+  static constexpr std::string_view kNoHexDigit = R"(\x00-\x2f\x3a-\x40\x47-\x60\x67-\x{10ffff})";
 
   void put(std::string_view text) {
     out_.pattern += text;
@@ -116,20 +122,22 @@ class RegexDialect {
     if (place == Place::kOutside) {
       put(negated ? "[^" : "[");
       put(members);
+      if (c == 'w' || c == 'W') put(kLatin1Word);
       put("]");
     } else if (!negated) {
       put(members);
-    } else if (c == 'H') {
-      throw unsupported("\\H inside a character class");
+    } else if (c == 'W') {
+      throw unsupported("\\W inside a character class");
     } else {
-      put(in_.substr(at_, 2));  // PCRE2's own, which differs in rare characters
+      put(c == 'S' ? kNoWhiteSpace : kNoHexDigit);
     }
     at_ += 2;
   }
 
   /// Between a word's character and one that is none (`ahead` "!="), or not ("=!").
   static std::string word_boundary(std::string_view ahead) {
-    return concat("(?:(?<=[", kWord, "])(?", ahead[0], "[", kWord, "])|(?<![", kWord, "])(?", ahead[1], "[", kWord, "]))");
+    const std::string word = concat('[', kWord, kLatin1Word, ']');
+    return concat("(?:(?<=", word, ")(?", ahead[0], word, ")|(?<!", word, ")(?", ahead[1], word, "))");
   }
 
   void property() {

@@ -61,24 +61,30 @@ struct DecodeKernel {
     const Index head_dim = chunk.shape->head_dim, stride = head_dim + 2;
     const float* const keys = kv.keys[page] + chunk.kv_head * kv.head_stride;
     const float* const values = kv.values[page] + chunk.kv_head * kv.head_stride;
+    // While values are read, the next page's keys are on their way; while keys are read, this page's values.
+    const bool first_pass = head == 0, more_pages = (page + 1) * kPageSize < chunk.keys.end;
+    const float* next_keys = first_pass && more_pages ? kv.keys[page + 1] + chunk.kv_head * kv.head_stride : nullptr;
     const float* const q = chunk.q + head * head_dim;
     float* const partial = chunk.partial + head * stride;
 
     std::fill_n(weights, heads * kPageSize, 0.0f);
     Index j = slots.begin;
     for (; j + 4 <= slots.end; j += 4) {
-      if (head == 0) prefetch_rows<4>(values + j * kv.row_stride, kv.row_stride, head_dim);
+      if (first_pass) prefetch_rows<4>(values + j * kv.row_stride, kv.row_stride, head_dim);
       score<V, 4>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
     }
     for (; j < slots.end; ++j) score<V, 1>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
     for (Index h = 0; h < heads; ++h) {
       keep[h] = weigh<V>(*chunk.shape, slots, weights + h * kPageSize, partial + h * stride + head_dim);
     }
-    for (Index h = 0; h < heads; h += 2) {
+    for (Index h = 0; h < heads; next_keys = nullptr) {
+      const float* const w = weights + h * kPageSize;
       if (h + 2 <= heads) {
-        add_values<V, 2>(weights + h * kPageSize, keep + h, values, kv.row_stride, slots, head_dim, partial + h * stride);
+        add_values<V, 2>(w, keep + h, values, kv.row_stride, slots, head_dim, partial + h * stride, next_keys);
+        h += 2;
       } else {
-        add_values<V, 1>(weights + h * kPageSize, keep + h, values, kv.row_stride, slots, head_dim, partial + h * stride);
+        add_values<V, 1>(w, keep + h, values, kv.row_stride, slots, head_dim, partial + h * stride, next_keys);
+        h += 1;
       }
     }
   }
@@ -115,8 +121,12 @@ struct DecodeKernel {
     }
     DUET_UNROLL
     for (int h = 0; h < H; ++h) {
-      DUET_UNROLL
-      for (int r = 0; r < R; ++r) scores[h * kPageSize + r] = sum(s[r][h]);
+      if constexpr (R == 4) {
+        store_sums(s[0][h], s[1][h], s[2][h], s[3][h], scores + h * kPageSize);
+      } else {
+        DUET_UNROLL
+        for (int r = 0; r < R; ++r) scores[h * kPageSize + r] = sum(s[r][h]);
+      }
     }
   }
 
@@ -166,7 +176,7 @@ struct DecodeKernel {
   /// o = keep · o + p · v, for H heads and C vectors of channels.
   template <class V, int H, int C>
   DUET_INLINE static void add_block(const float* weights, const float* keep, const float* values, Index row_stride,
-                                    KeyRange slots, Index partial_stride, float* partial) noexcept {
+                                    KeyRange slots, Index partial_stride, float* partial, const float* next_keys) noexcept {
     V o[H][C];
     DUET_UNROLL
     for (int h = 0; h < H; ++h) {
@@ -174,6 +184,7 @@ struct DecodeKernel {
       for (int c = 0; c < C; ++c) o[h][c] = V(keep[h]) * V::load(partial + h * partial_stride + c * V::kWidth);
     }
     for (Index j = slots.begin; j < slots.end; ++j) {
+      if (next_keys != nullptr) prefetch_rows<1>(next_keys + j * row_stride, row_stride, partial_stride - 2);
       V p[H];
       DUET_UNROLL
       for (int h = 0; h < H; ++h) p[h] = V(weights[h * kPageSize + j]);
@@ -193,15 +204,16 @@ struct DecodeKernel {
 
   template <class V, int H>
   DUET_INLINE static void add_values(const float* weights, const float* keep, const float* values, Index row_stride,
-                                     KeyRange slots, Index head_dim, float* partial) noexcept {
+                                     KeyRange slots, Index head_dim, float* partial, const float* next_keys) noexcept {
     constexpr int kVectors = 4;
     const Index stride = head_dim + 2;
     Index i = 0;
     for (; i + kVectors * V::kWidth <= head_dim; i += kVectors * V::kWidth) {
-      add_block<V, H, kVectors>(weights, keep, values + i, row_stride, slots, stride, partial + i);
+      add_block<V, H, kVectors>(weights, keep, values + i, row_stride, slots, stride, partial + i, next_keys);
+      next_keys = nullptr;
     }
     for (; i + V::kWidth <= head_dim; i += V::kWidth) {
-      add_block<V, H, 1>(weights, keep, values + i, row_stride, slots, stride, partial + i);
+      add_block<V, H, 1>(weights, keep, values + i, row_stride, slots, stride, partial + i, nullptr);
     }
     if (const Index n = head_dim - i; n > 0) {
       for (int h = 0; h < H; ++h) {

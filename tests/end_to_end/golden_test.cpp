@@ -1,0 +1,98 @@
+// Every golden checkpoint, stage by stage, against the reference's numbers.
+
+#include <gmock/gmock.h>
+
+#include "end_to_end/program.hpp"
+#include "support/temp_folder.hpp"
+
+namespace duet::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+/// Families that the zoo has; golden folders of others are for later.
+bool is_ours(const std::string& name) {
+  for (const char* family : {"gpt2-", "llama-", "vit-", "clip-", "llava-0", "llava-1", "vision-encoder-decoder-", "stories"}) {
+    if (name.starts_with(family)) return true;
+  }
+  return false;
+}
+
+std::vector<fs::path> golden_folders() {
+  std::vector<fs::path> folders;
+  for (const fs::path root : {fs::path(DUET_TEST_GOLDEN_DIR), fs::path(DUET_GOLDEN_DIR), fs::path(DUET_SHARED_DIR) / "weights"}) {
+    if (!fs::is_directory(root)) continue;
+    for (const auto& entry : fs::directory_iterator(root)) {
+      if (entry.is_directory() && is_ours(entry.path().filename().string())) folders.push_back(entry.path());
+    }
+  }
+  return folders;
+}
+
+class Golden : public ::testing::TestWithParam<fs::path> {};
+
+TEST_P(Golden, EveryStageAgrees) {
+  const Outcome outcome = duet_program("check '" + GetParam().string() + "'");
+  EXPECT_EQ(outcome.code, 0) << outcome.out << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("stages agree"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Folders, Golden, ::testing::ValuesIn(golden_folders()), [](const auto& param) {
+  std::string name = std::to_string(param.index) + "_" + param.param.filename().string();
+  std::ranges::replace(name, '-', '_');
+  return name;
+});
+
+/// A writable copy of a golden checkpoint.
+fs::path copy_of(const std::string& name, const TempFolder& folder) {
+  const fs::path to = folder.path() / name;
+  fs::copy(golden(name), to, fs::copy_options::recursive);
+  for (const auto& entry : fs::recursive_directory_iterator(to)) fs::permissions(entry.path(), fs::perms::owner_write, fs::perm_options::add);
+  return to;
+}
+
+/// Flips bits of a tensor's first value in model.safetensors.
+void corrupt(const fs::path& folder, const std::string& tensor) {
+  const fs::path path = folder / "model.safetensors";
+  std::string bytes = read_file(path);
+  std::uint64_t header = 0;
+  for (int i = 7; i >= 0; --i) header = header << 8 | static_cast<unsigned char>(bytes[static_cast<std::size_t>(i)]);
+  const auto json = nlohmann::json::parse(bytes.substr(8, header));
+  const std::size_t at = 8 + header + json.at(tensor).at("data_offsets")[0].get<std::size_t>();
+  bytes[at + 3] = static_cast<char>(bytes[at + 3] ^ 0x02);  // of the exponent
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+TEST(Check, NamesTheFirstStageThatACorruptWeightChanges) {
+  const TempFolder folder;
+  const fs::path llama = copy_of("llama-0", folder);
+  corrupt(llama, "model.layers.1.mlp.down_proj.weight");
+  const Outcome outcome = duet_program("check '" + llama.string() + "'");
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("the first is golden.safetensors layer_out.1"));
+  EXPECT_THAT(outcome.out, HasSubstr("equal     golden.safetensors layer_out.0"));
+
+  const fs::path captioner = copy_of("vision-encoder-decoder-1", folder);
+  corrupt(captioner, "encoder.encoder.layer.0.output.dense.weight");
+  EXPECT_THAT(duet_program("check '" + captioner.string() + "'").err, HasSubstr("vision_layer_out.0"));
+}
+
+TEST(Check, WithoutGoldenFilesIsAnError) {
+  const Outcome outcome = duet_program("check '" + example("models/scenes-a") + "'");
+  EXPECT_TRUE(outcome.is_clear_error()) << outcome.err;
+}
+
+TEST(Forward, WritesTheStagesByTheirNames) {
+  const TempFolder folder;
+  const std::string out = (folder.path() / "out.safetensors").string();
+  const Outcome outcome = duet_program("forward '" + golden("llava-0") + "' '" + golden("llava-0/golden.safetensors") + "' '" + out + "' --max-new-tokens 4");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const std::string bytes = read_file(out);
+  for (const char* name : {"\"logits\"", "\"layer_out.0\"", "\"vision_layer_out.3\"", "\"projected\"", "\"vision_embeds\"", "\"vision_out\"", "\"final_norm\"", "\"generated_ids\""}) {
+    EXPECT_THAT(bytes.substr(0, 4000), HasSubstr(name));
+  }
+}
+
+}  // namespace
+}  // namespace duet::testing

@@ -1,0 +1,150 @@
+// What people and scripts meet: the verbs, their output, and clear errors.
+
+#include <gmock/gmock.h>
+
+#include "end_to_end/program.hpp"
+#include "support/temp_folder.hpp"
+
+namespace duet::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+const std::string kScene = "'" + example("scenes/bundled/00001.png") + "'";
+const std::string kMethodA = "'" + example("models/scenes-a") + "'", kMethodB = "'" + example("models/scenes-b") + "'";
+
+TEST(Run, BothMethodsDescribeAPicture) {
+  for (const std::string& model : {kMethodA, kMethodB}) {
+    const Outcome outcome = duet_program("run " + model + " --image " + kScene);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_THAT(outcome.out, StartsWith("a "));
+    EXPECT_THAT(outcome.out, HasSubstr("green triangle"));
+    EXPECT_EQ(outcome.err, "") << "progress belongs on terminals alone";
+  }
+}
+
+TEST(Run, AnswersAQuestion) {
+  const Outcome outcome = duet_program("run " + kMethodB + " --image " + kScene + " --prompt 'What colour is the triangle?' --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.json()["text"], "green");
+  EXPECT_EQ(outcome.json()["counts"]["image_tokens"], 65);
+  EXPECT_GT(outcome.json()["milliseconds"]["image"].get<double>(), 0);
+}
+
+TEST(Run, RealTextGoesOnAsTheReferenceDoes) {
+  const Outcome outcome = duet_program("run '" + golden("stories260K") + "' --prompt 'Once upon a time' --max-new-tokens 60 --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.json()["text"].get<std::string>(), StartsWith(", there was a little girl named Lily. She loved to play outside in the park."));
+}
+
+TEST(Run, TheSameSeedGivesTheSameTextOnAnyThreads) {
+  const auto text = [](const std::string& more) {
+    return duet_program("run '" + golden("stories260K") + "' --prompt 'Once' --max-new-tokens 40 --temperature 1 --top-k 40 --top-p 0.95 " + more).out;
+  };
+  EXPECT_EQ(text("--seed 3 --threads 1"), text("--seed 3 --threads 2"));
+  EXPECT_NE(text("--seed 3"), text("--seed 4"));
+}
+
+TEST(Run, StopsBeforeAStopText) {
+  const Outcome outcome = duet_program("run '" + golden("stories260K") + "' --prompt 'Once upon a time' --max-new-tokens 60 --stop 'named' --json");
+  EXPECT_EQ(outcome.json()["text"], ", there was a little girl ");
+  EXPECT_EQ(outcome.json()["finish_reason"], "stop");
+}
+
+TEST(Run, AFullContextIsAnErrorWithTheNumbers) {
+  const Outcome outcome = duet_program("run '" + golden("stories260K") + "' --prompt 'Once' --max-new-tokens 4000");
+  EXPECT_TRUE(outcome.is_clear_error()) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("4000"));
+  EXPECT_THAT(outcome.err, HasSubstr("512"));
+}
+
+TEST(Run, PlaceholdersMustFitTheImages) {
+  const Outcome outcome = duet_program("run " + kMethodA + " --image " + kScene + " --prompt 'USER: <image> <image> what? ASSISTANT:'");
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("130"));
+  EXPECT_THAT(outcome.err, HasSubstr("65"));
+}
+
+TEST(Usage, WrongOptionsAreExitCodeTwo) {
+  EXPECT_EQ(duet_program("").code, 2);
+  EXPECT_EQ(duet_program("run").code, 2);
+  EXPECT_EQ(duet_program("run " + kMethodA + " --max-new-tokens minus").code, 2);
+  EXPECT_EQ(duet_program("bench --shape unknown").code, 2);
+  EXPECT_EQ(duet_program("--help").code, 0);
+}
+
+TEST(BadInput, GivesOneClearLine) {
+  const TempFolder folder;
+  const std::string here = folder.path().string();
+  const auto clear = [](const std::string& arguments, const char* hint) {
+    const Outcome outcome = duet_program(arguments);
+    EXPECT_TRUE(outcome.is_clear_error()) << arguments << ": " << outcome.code << ' ' << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(hint)) << arguments;
+  };
+  clear("run /no/such/folder --prompt x", "no such");
+  clear("inspect '" + here + "'", "config.json");
+  clear("run " + kMethodB + " --image /no/such.png", "/no/such.png");
+  clear("run " + kMethodB + " --image '" + golden("llava-0/config.json") + "'", "PNG, JPEG or BMP");
+  clear("run '" + golden("vit-0") + "' --prompt x", "");
+  clear("run '" + golden("gpt2-0") + "' --prompt hello", "tokenizer.json");
+  clear("run '" + golden("llama-0") + "' --prompt-ids 1,2,99999", "99999");
+  clear("preprocess '" + golden("llama-0") + "' " + kScene + " -o '" + here + "/x.safetensors'", "preprocessor_config.json");
+
+  const fs::path model = folder.path() / "model";
+  fs::copy(golden("llama-0"), model);
+  for (const auto& entry : fs::directory_iterator(model)) fs::permissions(entry.path(), fs::perms::owner_write, fs::perm_options::add);
+  const auto with = [&](const char* file, const std::string& content, const char* hint) {
+    const std::string before = read_file(model / file);
+    std::ofstream(model / file, std::ios::binary) << content;
+    clear("inspect '" + model.string() + "'", hint);
+    std::ofstream(model / file, std::ios::binary) << before;
+  };
+  const std::string config = read_file(model / "config.json"), weights = read_file(model / "model.safetensors");
+  with("config.json", config.substr(0, config.size() / 2), "config.json");
+  with("config.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull");
+  with("config.json", "{\"model_type\": \"mystery\"}", "mystery");
+  with("config.json", "{\"model_type\": \"llama\", \"hidden_size\": -4}", "hidden_size");
+  with("model.safetensors", weights.substr(0, weights.size() / 2), "download");
+  with("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull");
+  with("model.safetensors", std::string(100, 'x'), "model.safetensors");
+  fs::rename(model / "model.safetensors", model / "pytorch_model.bin");
+  clear("inspect '" + model.string() + "'", "python3 -c");
+}
+
+TEST(Inspect, TellsFamilyFusionAndUnusedTensors) {
+  const auto a = duet_program("inspect '" + golden("llava-0") + "' --json").json();
+  EXPECT_EQ(a["family"], "LLaVA");
+  EXPECT_EQ(a["fusion"], "embedding");
+  EXPECT_EQ(a["tokens_per_image"], 16);
+  EXPECT_THAT(a["unused_tensors"].dump(), HasSubstr("post_layernorm"));
+  EXPECT_EQ(duet_program("inspect '" + golden("vision-encoder-decoder-0") + "' --json").json()["fusion"], "cross-attention");
+}
+
+TEST(Tokenize, WritesIdsAndText) {
+  const Outcome outcome = duet_program("tokenize '" + golden("stories260K") + "'", "\"Once upon\"\n\"\\u00e9\"\n");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(std::count(outcome.out.begin(), outcome.out.end(), '\n'), 2);
+  EXPECT_THAT(outcome.out, HasSubstr("\"ids\":[1,"));
+  EXPECT_EQ(duet_program("tokenize '" + golden("stories260K") + "'", "not json\n").code, 1);
+}
+
+TEST(Chat, KeepsGoingAfterAMistake) {
+  const Outcome outcome = duet_program("chat " + kMethodB, "/image /no/such.png\n/image " + example("scenes/bundled/00001.png") + "\nWhat colour is the triangle?\n/clear\n/quit\n");
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.err, HasSubstr("/no/such.png"));
+  EXPECT_THAT(outcome.out, HasSubstr("green"));
+}
+
+TEST(Bench, MeasuresInOneRun) {
+  const Outcome outcome = duet_program("bench '" + golden("llava-0") + "' --prefill 16 --decode 4 --image --json --threads 2");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto result = outcome.json();
+  EXPECT_GE(result["probes"].size(), 10u);
+  for (const char* part : {"prefill", "decode", "image"}) EXPECT_TRUE(result.contains(part)) << part;
+  EXPECT_GT(result["machine"]["fma_gflop_s"].get<double>(), 0);
+}
+
+}  // namespace
+}  // namespace duet::testing
