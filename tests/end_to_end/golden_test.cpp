@@ -6,6 +6,7 @@
 #include "support/temp_folder.hpp"
 
 namespace duet::testing {
+using duet::test::TempFolder;
 namespace {
 
 namespace fs = std::filesystem;
@@ -21,7 +22,7 @@ bool is_ours(const std::string& name) {
 
 std::vector<fs::path> golden_folders() {
   std::vector<fs::path> folders;
-  for (const fs::path root : {fs::path(DUET_TEST_GOLDEN_DIR), fs::path(DUET_GOLDEN_DIR), fs::path(DUET_SHARED_DIR) / "weights"}) {
+  for (const fs::path& root : {fs::path(DUET_TEST_GOLDEN_DIR), fs::path(DUET_GOLDEN_DIR), fs::path(DUET_SHARED_DIR) / "weights"}) {
     if (!fs::is_directory(root)) continue;
     for (const auto& entry : fs::directory_iterator(root)) {
       if (entry.is_directory() && is_ours(entry.path().filename().string())) folders.push_back(entry.path());

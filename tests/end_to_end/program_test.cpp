@@ -6,6 +6,7 @@
 #include "support/temp_folder.hpp"
 
 namespace duet::testing {
+using duet::test::TempFolder;
 namespace {
 
 namespace fs = std::filesystem;
