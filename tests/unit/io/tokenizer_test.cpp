@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -215,21 +216,21 @@ TEST(PreTokenizer, Kinds) {
 TEST(PreTokenizer, MetaspaceFirstMarksOnlyTheStartOfTheText) {
   Json file = bpe_file({"▁", "a", "<s>"});
   file["pre_tokenizer"] = {{"type", "Metaspace"}, {"prepend_scheme", "first"}};
-  file["added_tokens"] = {added(2, "<s>", {"special"})};
+  file["added_tokens"] = Json::array({added(2, "<s>", {"special"})});
   EXPECT_EQ(encode(file, "a<s>a"), (Ids{0, 1, 2, 1}));
   EXPECT_EQ(encode(file, "<s>a"), (Ids{2, 1}));
 }
 
 TEST(AddedTokens, LeftmostThenLongest) {
   Json file = bpe_file(letters("<a>b"));
-  file["added_tokens"] = {added(4, "<a"), added(5, "<a>"), added(6, "a>b")};
+  file["added_tokens"] = Json::array({added(4, "<a"), added(5, "<a>"), added(6, "a>b")});
   EXPECT_EQ(encode(file, "<a>b<a<"), (Ids{5, 3, 4, 0}));
   EXPECT_EQ(encode(file, "a>b"), (Ids{6}));
 }
 
 TEST(AddedTokens, StripAndSingleWord) {
   Json file = bpe_file(letters("ab _"));
-  file["added_tokens"] = {added(4, "<l>", {"lstrip"}), added(5, "<r>", {"rstrip"}), added(6, "<w>", {"single_word"})};
+  file["added_tokens"] = Json::array({added(4, "<l>", {"lstrip"}), added(5, "<r>", {"rstrip"}), added(6, "<w>", {"single_word"})});
   EXPECT_EQ(encode(file, "a  <l> b"), (Ids{0, 4, 2, 1}));
   EXPECT_EQ(encode(file, "a <r> \u3000b"), (Ids{0, 2, 5, 1}));
   EXPECT_EQ(encode(file, "<r>  <l>"), (Ids{5, 4}));
@@ -240,7 +241,7 @@ TEST(AddedTokens, StripAndSingleWord) {
 TEST(AddedTokens, NormalizedOnesAreFoundInNormalizedText) {
   Json file = bpe_file(letters("ab"));
   file["normalizer"] = {{"type", "Lowercase"}};
-  file["added_tokens"] = {added(2, "AB", {"normalized"}), added(3, "BA")};
+  file["added_tokens"] = Json::array({added(2, "AB", {"normalized"}), added(3, "BA")});
   EXPECT_EQ(encode(file, "ABab"), (Ids{2, 2}));
   EXPECT_EQ(encode(file, "BAba"), (Ids{3, 1, 0}));
 }
@@ -304,7 +305,7 @@ TEST(Decoder, Kinds) {
 TEST(StreamDecoder, GivesWholeCharactersAsSoonAsTheyAreCertain) {
   Json file = bpe_file({"<0xE2>", "<0x82>", "<0xAC>", "a", "</s>"});
   file["decoder"] = {{"type", "ByteFallback"}};
-  file["added_tokens"] = {added(4, "</s>", {"special"})};
+  file["added_tokens"] = Json::array({added(4, "</s>", {"special"})});
   const Tokenizer tokenizer = parse(file);
   StreamDecoder stream(tokenizer);
   for (const TokenId id : {0, 1, 2}) EXPECT_EQ(stream.push(id), "");  // a later byte may still spoil the row
@@ -368,9 +369,9 @@ TEST(BrokenFiles, AreOneClearError) {
   expect_error(broken([](Json& f) { f["model"]["vocab"] = 3; }), kMalformedFile, "model.vocab");
   expect_error(broken([](Json& f) { f["model"]["merges"] = 3; }), kMalformedFile, "model.merges");
   expect_error(broken([](Json& f) { f["model"]["merges"] = {"a b", "a c"}; }), kMalformedFile, "model.merges[1]: got \"c\"");
-  expect_error(broken([](Json& f) { f["model"]["merges"] = {"b a"}; }), kMalformedFile, "\"ba\"");
-  expect_error(broken([](Json& f) { f["model"]["merges"] = {"ab"}; }), kMalformedFile, "model.merges[0]");
-  expect_error(broken([](Json& f) { f["model"]["merges"] = {"a b c"}; }), kMalformedFile, "two tokens");
+  expect_error(broken([](Json& f) { f["model"]["merges"] = Json::array({"b a"}); }), kMalformedFile, "\"ba\"");
+  expect_error(broken([](Json& f) { f["model"]["merges"] = Json::array({"ab"}); }), kMalformedFile, "model.merges[0]");
+  expect_error(broken([](Json& f) { f["model"]["merges"] = Json::array({"a b c"}); }), kMalformedFile, "two tokens");
   expect_error(broken([](Json& f) { f["model"]["merges"] = Json::array({Json::array({"a"})}); }), kMalformedFile, "two tokens");
   expect_error(broken([](Json& f) { f["model"]["merges"] = Json::array({Json::array({"a", 1})}); }), kMalformedFile, "model.merges[0]");
   expect_error(broken([](Json& f) { f["model"]["type"] = "Unigram"; }), kUnsupportedModel, "model.type: got Unigram, expected BPE");
@@ -378,7 +379,7 @@ TEST(BrokenFiles, AreOneClearError) {
   expect_error(broken([](Json& f) { f["model"]["byte_fallback"] = 1; }), kInvalidArgument, "model.byte_fallback");
   expect_error(broken([](Json& f) { f.erase("model"); }), kInvalidArgument, "model");
   expect_error(broken([](Json& f) { f["normalizer"] = {{"type", "Precompiled"}}; }), kUnsupportedModel, "normalizer: got \"Precompiled\"");
-  expect_error(broken([](Json& f) { f["normalizer"] = {{"type", "Sequence"}, {"normalizers", {3}}}; }), kInvalidArgument, "normalizer.normalizers[0]");
+  expect_error(broken([](Json& f) { f["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array({3})}}; }), kInvalidArgument, "normalizer.normalizers[0]");
   expect_error(broken([](Json& f) { f["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "a(b"}}}, {"behavior", "Removed"}}; }), kMalformedFile,
                "pre_tokenizer.pattern.Regex: got an error at offset 3");
   expect_error(broken([](Json& f) { f["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"String", ""}}}, {"behavior", "Removed"}}; }), kMalformedFile, "empty pattern");
@@ -391,10 +392,10 @@ TEST(BrokenFiles, AreOneClearError) {
     f["decoder"] = {{"type", "Sequence"}, {"decoders", Json::array()}};
     for (int i = 0; i < 65; ++i) f["decoder"]["decoders"].push_back({{"type", "Fuse"}});
   }), kMalformedFile, "65 steps");
-  expect_error(broken([](Json& f) { f["added_tokens"] = {added(9, "<x>")}; }), kMalformedFile, "id 9 for \"<x>\", expected 3, the next free id");
-  expect_error(broken([](Json& f) { f["added_tokens"] = {added(3, "b")}; }), kMalformedFile, "expected 1, as in the model's vocabulary");
-  expect_error(broken([](Json& f) { f["added_tokens"] = {added(3, "x"), added(4, "x")}; }), kMalformedFile, "added_tokens[1]: got \"x\" again");
-  expect_error(broken([](Json& f) { f["added_tokens"] = {added(3, "")}; }), kMalformedFile, "0 bytes");
+  expect_error(broken([](Json& f) { f["added_tokens"] = Json::array({added(9, "<x>")}); }), kMalformedFile, "id 9 for \"<x>\", expected 3, the next free id");
+  expect_error(broken([](Json& f) { f["added_tokens"] = Json::array({added(3, "b")}); }), kMalformedFile, "expected 1, as in the model's vocabulary");
+  expect_error(broken([](Json& f) { f["added_tokens"] = Json::array({added(3, "x"), added(4, "x")}); }), kMalformedFile, "added_tokens[1]: got \"x\" again");
+  expect_error(broken([](Json& f) { f["added_tokens"] = Json::array({added(3, "")}); }), kMalformedFile, "0 bytes");
   expect_error(broken([](Json&) {}), kMalformedFile, "added_tokens_decoder.x", {{"added_tokens_decoder", {{"x", Json::object()}}}});
 }
 

@@ -6,101 +6,113 @@
 #include <limits>
 #include <vector>
 
-#include "duet/kernels/kernel_table.hpp"
+#include "support/kernel_machine.hpp"
+#include "support/reference.hpp"
 
-namespace duet::kernels {
+namespace duet {
 namespace {
 
-constexpr Index kWidths[] = {0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 64, 100};
+using kernels::Isa;
+using test::KernelMachine;
 
-std::vector<Isa> supported() {
-  std::vector<Isa> all;
-  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
-    if (supports(isa)) all.push_back(isa);
-  }
-  return all;
-}
+constexpr float kInf = std::numeric_limits<float>::infinity();
 
-class ElementwiseTest : public testing::TestWithParam<Isa> {
- protected:
-  Threads threads{2};
-  Workspace workspace{{&kernel_table(GetParam()), &threads}};
+class ElementwiseTest : public ::testing::TestWithParam<Isa> {};
 
-  /// Runs change(x, y) on strided views and compares y with expected(x, y).
-  template <class Change, class Expected>
-  void check(Change change, Expected expected) {
-    for (const Index cols : kWidths) {
-      Matrix x(5, cols + 2), y(5, cols + 4);
-      for (Index i = 0; i < 5; ++i) {
-        for (Index j = 0; j < cols + 2; ++j) x(i, j) = static_cast<float>(i * 7 + j) * 0.25f - 3.0f;
-        for (Index j = 0; j < cols + 4; ++j) y(i, j) = static_cast<float>(i - 3 * j) * 0.5f + 1.0f;
-      }
-      const Matrix before = Matrix::clone(y.view());
-      change(ConstMatrixView(x.view().cols(1, cols)), y.view().cols(2, cols));
-      for (Index i = 0; i < 5; ++i) {
-        for (Index j = 0; j < cols + 4; ++j) {
-          const bool inside = j >= 2 && j < cols + 2;
-          EXPECT_EQ(y(i, j), inside ? expected(x(i, j - 1), before(i, j)) : before(i, j)) << cols << " columns, at " << j;
+TEST_P(ElementwiseTest, EverySizeAndStride) {
+  for (const int threads : {1, 3}) {
+    KernelMachine machine(GetParam(), threads);
+    for (const Index cols : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 3000}) {
+      constexpr Index kRows = 20;
+      const auto x = test::normal_floats(kRows * (cols + 2), 1), before = test::normal_floats(kRows * (cols + 1), 2);
+      const ConstMatrixView from(x.data(), kRows, cols, cols + 2);
+      const auto check = [&](auto&& operation, auto&& expected) {
+        auto y = before;
+        operation(MatrixView(y.data(), kRows, cols, cols + 1));
+        for (Index i = 0; i < kRows; ++i) {
+          for (Index j = 0; j <= cols; ++j) {
+            const float was = before[static_cast<std::size_t>(i * (cols + 1) + j)];
+            const double want = j == cols ? static_cast<double>(was) : expected(static_cast<double>(from.data()[i * (cols + 2) + j]), static_cast<double>(was));
+            const float got = y[static_cast<std::size_t>(i * (cols + 1) + j)];
+            if (j == cols) {
+              ASSERT_EQ(got, was);
+            } else {
+              ASSERT_NEAR(static_cast<double>(got), want, 0x1p-23 * (std::abs(want) + 1.0)) << cols;
+            }
+          }
         }
-      }
+      };
+      Workspace& workspace = machine.workspace();
+      check([&](MatrixView y) { kernels::add(from, y, workspace); }, [](double a, double b) { return a + b; });
+      check([&](MatrixView y) { kernels::add_scaled(from, -0.5f, y, workspace); }, [](double a, double b) { return b - 0.5 * a; });
+      check([&](MatrixView y) { kernels::multiply(from, y, workspace); }, [](double a, double b) { return a * b; });
+      check([&](MatrixView y) { kernels::scale(y, 3.0f, workspace); }, [](double, double b) { return 3.0 * b; });
     }
   }
-};
-INSTANTIATE_TEST_SUITE_P(Kernels, ElementwiseTest, testing::ValuesIn(supported()));
-
-// All values are small multiples of 1/8, so every product and sum is exact.
-TEST_P(ElementwiseTest, Add) {
-  check([&](ConstMatrixView x, MatrixView y) { add(x, y, workspace); }, [](float x, float y) { return x + y; });
-}
-TEST_P(ElementwiseTest, AddScaled) {
-  check([&](ConstMatrixView x, MatrixView y) { add_scaled(x, -0.5f, y, workspace); }, [](float x, float y) { return y - 0.5f * x; });
-}
-TEST_P(ElementwiseTest, Multiply) {
-  check([&](ConstMatrixView x, MatrixView y) { multiply(x, y, workspace); }, [](float x, float y) { return x * y; });
-}
-TEST_P(ElementwiseTest, Scale) {
-  check([&](ConstMatrixView, MatrixView y) { scale(y, 3.0f, workspace); }, [](float, float y) { return 3.0f * y; });
 }
 
-TEST(L2Normalize, MakesLengthOne) {
-  for (const std::size_t count : {1u, 3u, 16u, 513u}) {
-    std::vector<float> row(count);
-    for (std::size_t i = 0; i < count; ++i) row[i] = static_cast<float>(i % 7) - 2.5f;
-    const std::vector<float> before = row;
-    l2_normalize(row);
+TEST_P(ElementwiseTest, AddIsOneRounding) {
+  KernelMachine machine(GetParam());
+  const auto x = test::normal_floats(1000, 3);
+  auto y = test::normal_floats(1000, 4);
+  const auto before = y;
+  kernels::add({x.data(), 1, 1000}, {y.data(), 1, 1000}, machine.workspace());
+  for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], x[i] + before[i]);
+}
+
+TEST_P(ElementwiseTest, AFactorOfZeroLeavesTheOther) {  // a closed gate: the text-only model, bit by bit
+  KernelMachine machine(GetParam());
+  const auto x = test::normal_floats(99, 5);
+  auto y = test::normal_floats(99, 6);
+  const auto before = y;
+  kernels::add_scaled({x.data(), 1, 99}, 0.0f, {y.data(), 1, 99}, machine.workspace());
+  EXPECT_EQ(y, before);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ElementwiseTest, ::testing::ValuesIn(test::runnable_isas()),
+                         [](const auto& test) { return std::string(kernels::kernel_table(test.param).name); });
+
+TEST(L2Normalize, GivesLengthOne) {
+  for (const float factor : {1e-30f, 1.0f, 1e30f}) {
+    auto row = test::normal_floats(100, 7);
+    for (float& v : row) v *= factor;
+    kernels::l2_normalize(row);
     double squares = 0.0;
     for (const float v : row) squares += static_cast<double>(v) * static_cast<double>(v);
     EXPECT_NEAR(squares, 1.0, 1e-6);
-    EXPECT_NEAR(row[count - 1] * before[0], row[0] * before[count - 1], 1e-6f);
   }
-}
-TEST(L2Normalize, LargeAndSmallValuesNeitherOverflowNorVanish) {
-  for (const float size : {1e30f, 1e-30f}) {
-    std::vector<float> row = {3.0f * size, 4.0f * size};
-    l2_normalize(row);
-    EXPECT_NEAR(row[0], 0.6f, 1e-6f);
-    EXPECT_NEAR(row[1], 0.8f, 1e-6f);
-  }
-}
-TEST(L2Normalize, ZerosStayZero) {
-  std::vector<float> row(5, 0.0f);
-  l2_normalize(row);
-  for (const float v : row) EXPECT_EQ(v, 0.0f);
+  std::vector<float> zeros(5, 0.0f);
+  kernels::l2_normalize(zeros);
+  for (const float v : zeros) EXPECT_EQ(v, 0.0f);
 }
 
-TEST(SoftmaxRow, SumsToOneAndKeepsRatios) {
-  std::vector<float> row = {1000.0f, 1001.0f, 999.0f, -std::numeric_limits<float>::infinity()};
-  softmax_row(row);
-  EXPECT_NEAR(row[0] + row[1] + row[2], 1.0f, 1e-6f);
-  EXPECT_NEAR(row[1] / row[0], std::exp(1.0f), 1e-5f);
-  EXPECT_EQ(row[3], 0.0f);
+TEST(SoftmaxRow, AgreesWithTheReference) {
+  for (const float spread : {1e-3f, 1.0f, 100.0f, 1e30f}) {
+    auto row = test::normal_floats(321, 8);
+    for (float& v : row) v *= spread;
+    std::vector<double> scores(row.begin(), row.end());
+    const auto expected = reference::softmax(scores);
+    kernels::softmax_row(row);
+    double sum = 0.0;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      // score − largest is rounded: a relative error of the weight as large as the difference's own.
+      EXPECT_NEAR(static_cast<double>(row[i]), expected[i], expected[i] * 0x1p-23 * (4.0 + 10.0 * static_cast<double>(spread)) + 1e-45);
+      sum += static_cast<double>(row[i]);
+    }
+    EXPECT_NEAR(sum, 1.0, 1e-6);
+  }
 }
-TEST(SoftmaxRow, NothingAllowedGivesZeros) {
-  std::vector<float> row(3, -std::numeric_limits<float>::infinity());
-  softmax_row(row);
-  for (const float v : row) EXPECT_EQ(v, 0.0f);
-  softmax_row({});
+
+TEST(SoftmaxRow, MinusInfinityHasNoShare) {
+  std::vector<float> row = {-kInf, 1.0f, 1.0f, -kInf};
+  kernels::softmax_row(row);
+  EXPECT_EQ(row, (std::vector<float>{0.0f, 0.5f, 0.5f, 0.0f}));
+  std::vector<float> nothing(3, -kInf);
+  kernels::softmax_row(nothing);
+  EXPECT_EQ(nothing, std::vector<float>(3, 0.0f));
+  std::vector<float> empty;
+  kernels::softmax_row(empty);
 }
 
 }  // namespace
-}  // namespace duet::kernels
+}  // namespace duet

@@ -3,136 +3,137 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
-#include <random>
+#include <limits>
 #include <vector>
 
-#include "duet/kernels/kernel_table.hpp"
+#include "support/kernel_machine.hpp"
+#include "support/reference.hpp"
 
-namespace duet::kernels {
+namespace duet {
 namespace {
 
-constexpr Index kWidths[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 100, 768, 1000};
+using kernels::Isa;
+using test::KernelMachine;
 
-class NormTest : public testing::TestWithParam<Isa> {
- protected:
-  Threads threads{3};
-  Workspace workspace{{&kernel_table(GetParam()), &threads}};
+class NormTest : public ::testing::TestWithParam<Isa> {};
 
-  static Matrix random(Index rows, Index cols, float mean, float deviation) {
-    std::mt19937 engine(static_cast<unsigned>(rows + 1000 * cols));
-    std::normal_distribution<float> normal(mean, deviation);
-    Matrix x(rows, cols);
-    for (Index i = 0; i < rows; ++i) {
-      for (float& value : x.view().row(i)) value = normal(engine);
-    }
-    return x;
-  }
-  static double layer_norm_at(std::span<const float> x, float weight, float bias, float eps, float value) {
-    double mean = 0.0, variance = 0.0;
-    for (const float v : x) mean += static_cast<double>(v);
-    mean /= static_cast<double>(x.size());
-    for (const float v : x) variance += (static_cast<double>(v) - mean) * (static_cast<double>(v) - mean);
-    variance /= static_cast<double>(x.size());
-    return (static_cast<double>(value) - mean) / std::sqrt(variance + static_cast<double>(eps)) * static_cast<double>(weight) + static_cast<double>(bias);
-  }
-};
-
-std::vector<Isa> supported() {
-  std::vector<Isa> all;
-  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
-    if (supports(isa)) all.push_back(isa);
-  }
-  return all;
+/// Rows of normal floats times `spread`, around `center`.
+std::vector<float> rows_around(Index count, float center, float spread, unsigned seed) {
+  auto values = test::normal_floats(count, seed);
+  for (float& v : values) v = center + spread * v;
+  return values;
 }
-INSTANTIATE_TEST_SUITE_P(Kernels, NormTest, testing::ValuesIn(supported()));
 
-TEST_P(NormTest, LayerNormEqualsDoubles) {
-  for (const Index cols : kWidths) {
-    const Matrix x = random(3, cols, 0.5f, 2.0f), weight = random(1, cols, 1.0f, 0.2f), bias = random(2, cols, 0.0f, 0.5f);
-    for (const bool with_bias : {true, false}) {
-      Matrix out(3, cols);
-      layer_norm(x.view(), weight.view().data(), with_bias ? bias.view().data() : nullptr, 1e-5f, out.view(), workspace);
-      for (Index i = 0; i < 3; ++i) {
-        for (Index j = 0; j < cols; ++j) {
-          const double expected = layer_norm_at(x.view().row(i), weight(0, j), with_bias ? bias(0, j) : 0.0f, 1e-5f, x(i, j));
-          EXPECT_NEAR(out(i, j), expected, 2e-6 * (1.0 + std::abs(expected))) << cols;
+TEST_P(NormTest, LayerNormAgreesWithTheReference) {
+  KernelMachine machine(GetParam());
+  for (const Index size : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129, 768, 1000, 4096}) {
+    for (const float center : {0.0f, 1.0f, -1000.0f}) {
+      for (const float spread : {1e-3f, 1.0f, 1e6f}) {
+        const auto x = rows_around(3 * size, center, spread, static_cast<unsigned>(size));
+        const auto weight = test::normal_floats(size, 1), bias = test::normal_floats(size, 2);
+        Matrix out(3, size);
+        kernels::layer_norm({x.data(), 3, size}, weight.data(), bias.data(), 1e-5f, out, machine.workspace());
+        for (Index i = 0; i < 3; ++i) {
+          const std::span<const float> row(x.data() + i * size, static_cast<std::size_t>(size));
+          const auto expected = reference::layer_norm(row, weight, bias, static_cast<double>(1e-5f));
+          for (Index j = 0; j < size; ++j) {
+            const auto at = static_cast<std::size_t>(j);
+            // x − mean is all but exact; sums over the row err by a few units at most, and the result is rounded four times.
+            const double unit = expected[at] - static_cast<double>(bias[at]);
+            const double tolerance = 0x1p-24 * (16.0 * std::abs(unit) + 2.0 * std::abs(static_cast<double>(bias[at])) +
+                                                4.0 * std::abs(static_cast<double>(weight[at])));
+            ASSERT_NEAR(static_cast<double>(out(i, j)), expected[at], tolerance)
+                << "size " << size << " center " << center << " spread " << spread;
+          }
         }
       }
     }
   }
 }
 
-TEST_P(NormTest, LayerNormSurvivesALargeMean) {  // the mean of squares would have cancelled to nothing here
-  const Matrix x = random(2, 768, 1000.0f, 1.0f), weight = random(1, 768, 1.0f, 0.0f);
-  Matrix out(2, 768);
-  layer_norm(x.view(), weight.view().data(), nullptr, 1e-5f, out.view(), workspace);
-  for (Index j = 0; j < 768; ++j) {
-    EXPECT_NEAR(out(0, j), layer_norm_at(x.view().row(0), 1.0f, 0.0f, 1e-5f, x(0, j)), 1e-5);
-  }
+TEST_P(NormTest, LayerNormWithoutBias) {
+  KernelMachine machine(GetParam());
+  const auto x = test::normal_floats(100, 3), weight = test::normal_floats(100, 4);
+  const std::vector<float> zeros(100, 0.0f);
+  Matrix without(1, 100), with_zeros(1, 100);
+  kernels::layer_norm({x.data(), 1, 100}, weight.data(), nullptr, 1e-12f, without, machine.workspace());
+  kernels::layer_norm({x.data(), 1, 100}, weight.data(), zeros.data(), 1e-12f, with_zeros, machine.workspace());
+  EXPECT_TRUE(test::same_bits(without, with_zeros));
 }
 
-TEST_P(NormTest, ConstantRowBecomesBias) {
-  Matrix x(1, 19), weight(1, 19), bias(1, 19), out(1, 19);
-  for (Index j = 0; j < 19; ++j) {
-    x(0, j) = 3.25f;
-    weight(0, j) = 2.0f;
-    bias(0, j) = static_cast<float>(j);
-  }
-  layer_norm(x.view(), weight.view().data(), bias.view().data(), 1e-5f, out.view(), workspace);
-  for (Index j = 0; j < 19; ++j) EXPECT_EQ(out(0, j), static_cast<float>(j));
-}
-
-TEST_P(NormTest, RmsNormEqualsDoubles) {
-  for (const Index cols : kWidths) {
-    const Matrix x = random(3, cols, 0.5f, 2.0f), weight = random(1, cols, 1.0f, 0.2f);
-    Matrix out(3, cols);
-    rms_norm(x.view(), weight.view().data(), 1e-6f, out.view(), workspace);
-    for (Index i = 0; i < 3; ++i) {
-      double squares = 0.0;
-      for (const float v : x.view().row(i)) squares += static_cast<double>(v) * static_cast<double>(v);
-      const double factor = 1.0 / std::sqrt(squares / static_cast<double>(cols) + 1e-6);
-      for (Index j = 0; j < cols; ++j) {
-        const double expected = static_cast<double>(x(i, j)) * factor * static_cast<double>(weight(0, j));
-        EXPECT_NEAR(out(i, j), expected, 1e-6 * (1e-3 + std::abs(expected))) << cols;
+TEST_P(NormTest, RmsNormAgreesWithTheReference) {
+  KernelMachine machine(GetParam());
+  for (const Index size : {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 33, 64, 65, 576, 1000, 4096}) {
+    for (const float spread : {1e-10f, 1e-3f, 1.0f, 1e12f}) {
+      const auto x = rows_around(3 * size, 0.0f, spread, static_cast<unsigned>(size));
+      const auto weight = test::normal_floats(size, 5);
+      Matrix out(3, size);
+      kernels::rms_norm({x.data(), 3, size}, weight.data(), 1e-6f, out, machine.workspace());
+      for (Index i = 0; i < 3; ++i) {
+        const std::span<const float> row(x.data() + i * size, static_cast<std::size_t>(size));
+        const auto expected = reference::rms_norm(row, weight, static_cast<double>(1e-6f));
+        for (Index j = 0; j < size; ++j) {
+          const double truth = expected[static_cast<std::size_t>(j)];
+          ASSERT_NEAR(static_cast<double>(out(i, j)), truth, 0x1p-24 * 16.0 * std::abs(truth)) << size << ' ' << spread;
+        }
       }
     }
   }
 }
 
-TEST_P(NormTest, ZerosStayZero) {
-  Matrix x(1, 20), weight = random(1, 20, 1.0f, 0.1f), out = random(1, 20, 5.0f, 0.0f);
-  rms_norm(x.view(), weight.view().data(), 1e-6f, out.view(), workspace);
-  for (Index j = 0; j < 20; ++j) EXPECT_EQ(out(0, j), 0.0f);
+TEST_P(NormTest, ConstantAndZeroRows) {
+  KernelMachine machine(GetParam());
+  const std::vector<float> weight(50, 2.0f), bias(50, 0.5f), constant(50, 7.25f), zeros(50, 0.0f);
+  Matrix out(1, 50);
+  kernels::layer_norm({constant.data(), 1, 50}, weight.data(), bias.data(), 1e-12f, out, machine.workspace());
+  for (Index j = 0; j < 50; ++j) EXPECT_EQ(out(0, j), 0.5f);
+  kernels::rms_norm({zeros.data(), 1, 50}, weight.data(), 1e-6f, out, machine.workspace());
+  for (Index j = 0; j < 50; ++j) EXPECT_EQ(out(0, j), 0.0f);
 }
 
-TEST_P(NormTest, InPlaceAndStridedAndThreadedBitsAreTheSame) {
-  for (const Index cols : {7, 64, 1000}) {
-    const Matrix x = random(70, cols, 0.1f, 1.0f), weight = random(1, cols, 1.0f, 0.2f);
-    Matrix layer(70, cols), rms(70, cols);
-    layer_norm(x.view(), weight.view().data(), nullptr, 1e-5f, layer.view(), workspace);
-    rms_norm(x.view(), weight.view().data(), 1e-5f, rms.view(), workspace);
-    for (const int count : {1, 2, 3}) {
-      Threads pool(count);
-      Workspace other({&kernel_table(GetParam()), &pool});
-      Matrix wide(70, cols + 5);
-      const MatrixView inner = wide.view().cols(2, cols);
-      copy(x.view(), inner);
-      layer_norm(inner, weight.view().data(), nullptr, 1e-5f, inner, other);
-      for (Index i = 0; i < 70; ++i) EXPECT_EQ(0, std::memcmp(inner.row(i).data(), layer.view().row(i).data(), static_cast<std::size_t>(cols) * 4));
-      copy(x.view(), inner);
-      for (Index i = 0; i < 70; ++i) rms_norm(inner.rows(i, 1), weight.view().data(), 1e-5f, inner.rows(i, 1), other);
-      for (Index i = 0; i < 70; ++i) EXPECT_EQ(0, std::memcmp(inner.row(i).data(), rms.view().row(i).data(), static_cast<std::size_t>(cols) * 4));
-      for (Index i = 0; i < 70; ++i) EXPECT_TRUE(wide(i, 1) == 0.0f && wide(i, cols + 2) == 0.0f) << "wrote beside its columns";
-    }
+TEST_P(NormTest, NaNStaysInItsRow) {
+  KernelMachine machine(GetParam());
+  auto x = test::normal_floats(60, 6);
+  const std::vector<float> weight(20, 1.0f);
+  x[25] = std::numeric_limits<float>::quiet_NaN();
+  Matrix out(3, 20);
+  kernels::rms_norm({x.data(), 3, 20}, weight.data(), 1e-6f, out, machine.workspace());
+  for (Index j = 0; j < 20; ++j) {
+    EXPECT_FALSE(std::isnan(out(0, j)) || std::isnan(out(2, j)));
+    EXPECT_TRUE(std::isnan(out(1, j)));
   }
 }
 
-TEST_P(NormTest, NoRowsAreFine) {
-  Matrix x(0, 8), weight(1, 8);
-  layer_norm(x.view(), weight.view().data(), nullptr, 1e-5f, x.view(), workspace);
-  rms_norm(x.view(), weight.view().data(), 1e-5f, x.view(), workspace);
+TEST_P(NormTest, SameBitsInPlaceStridedAloneAndOnAnyNumberOfThreads) {
+  constexpr Index kRows = 90, kSize = 1001;
+  const auto x = test::normal_floats(kRows * kSize, 7), weight = test::normal_floats(kSize, 8), bias = test::normal_floats(kSize, 9);
+  KernelMachine one(GetParam(), 1);
+  Matrix layer(kRows, kSize), rms(kRows, kSize);
+  kernels::layer_norm({x.data(), kRows, kSize}, weight.data(), bias.data(), 1e-5f, layer, one.workspace());
+  kernels::rms_norm({x.data(), kRows, kSize}, weight.data(), 1e-5f, rms, one.workspace());
+  for (const int threads : {2, 3}) {
+    KernelMachine machine(GetParam(), threads);
+    Matrix strided(kRows, kSize + 7);
+    const MatrixView view = strided.view().cols(3, kSize);
+    copy({x.data(), kRows, kSize}, view);
+    kernels::layer_norm(view, weight.data(), bias.data(), 1e-5f, view, machine.workspace());
+    EXPECT_TRUE(test::same_bits(view, layer));
+    copy({x.data(), kRows, kSize}, view);
+    kernels::rms_norm(view, weight.data(), 1e-5f, view, machine.workspace());
+    EXPECT_TRUE(test::same_bits(view, rms));
+    for (Index i = 0; i < kRows; ++i) {
+      for (const Index j : {Index{0}, Index{2}, kSize + 3, kSize + 6}) ASSERT_EQ(strided(i, j), 0.0f);
+    }
+  }
+  for (Index i = 0; i < kRows; i += 13) {
+    Matrix alone(1, kSize);
+    kernels::layer_norm({x.data() + i * kSize, 1, kSize}, weight.data(), bias.data(), 1e-5f, alone, one.workspace());
+    EXPECT_TRUE(test::same_bits(alone, layer.view().rows(i, 1)));
+  }
 }
 
+INSTANTIATE_TEST_SUITE_P(All, NormTest, ::testing::ValuesIn(test::runnable_isas()),
+                         [](const auto& test) { return std::string(kernels::kernel_table(test.param).name); });
+
 }  // namespace
-}  // namespace duet::kernels
+}  // namespace duet

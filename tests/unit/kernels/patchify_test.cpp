@@ -5,40 +5,64 @@
 #include <numeric>
 #include <vector>
 
-namespace duet::kernels {
+namespace duet {
 namespace {
 
-void check(Index channels, Index height, Index width, Index patch) {
-  std::vector<float> pixels(static_cast<std::size_t>(channels * height * width));
-  std::iota(pixels.begin(), pixels.end(), 0.0f);
-  const Index across = width / patch, down = height / patch, size = channels * patch * patch;
-  Matrix wide(down * across, size + 3);
-  patchify(pixels, channels, height, width, patch, wide.view().cols(1, size));
-  for (Index n = 0; n < down * across; ++n) {
-    for (Index i = 0; i < size; ++i) {
-      const Index c = i / (patch * patch), y = n / across * patch + i / patch % patch, x = n % across * patch + i % patch;
-      ASSERT_EQ(wide(n, 1 + i), pixels[static_cast<std::size_t>((c * height + y) * width + x)]) << "patch " << n << ", value " << i;
+TEST(Patchify, GathersChannelRowColumn) {
+  for (const Index channels : {1, 3}) {
+    for (const Index patch : {1, 2, 7, 14}) {
+      for (const auto& [grid_height, grid_width] : {std::pair<Index, Index>{1, 1}, {3, 2}, {2, 5}}) {
+        for (const Index ragged : {Index{0}, patch - 1}) {  // what fills no patch is left out
+          const Index height = grid_height * patch + ragged, width = grid_width * patch + ragged;
+          std::vector<float> pixels(static_cast<std::size_t>(channels * height * width));
+          std::iota(pixels.begin(), pixels.end(), 1.0f);
+          Matrix out(grid_height * grid_width, channels * patch * patch + 3);
+          const MatrixView patches = out.view().cols(1, channels * patch * patch);
+          kernels::patchify(pixels, channels, height, width, patch, patches);
+          for (Index c = 0; c < channels; ++c) {
+            for (Index y = 0; y < grid_height * patch; ++y) {
+              for (Index x = 0; x < grid_width * patch; ++x) {
+                const Index row = y / patch * grid_width + x / patch;
+                const Index column = (c * patch + y % patch) * patch + x % patch;
+                ASSERT_EQ(patches(row, column), pixels[static_cast<std::size_t>((c * height + y) * width + x)]);
+              }
+            }
+          }
+          for (Index i = 0; i < out.rows(); ++i) ASSERT_EQ(out(i, 0) + out(i, out.cols() - 1) + out(i, out.cols() - 2), 0.0f);
+        }
+      }
     }
-    ASSERT_TRUE(wide(n, 0) == 0.0f && wide(n, 1 + size) == 0.0f) << "wrote beside its columns";
   }
 }
 
-TEST(Patchify, OrdersPatchesByRowsAndValuesByChannelRowColumn) {
-  check(3, 28, 28, 14);
-  check(3, 32, 16, 16);  // higher than wide
-  check(1, 6, 9, 3);
-  check(4, 5, 7, 1);
-}
-
-TEST(Patchify, LeavesARestOfTheImageOut) {
-  check(3, 30, 29, 14);
-  check(2, 7, 8, 3);
+TEST(Patchify, AConvolutionBecomesAMatmul) {
+  constexpr Index kChannels = 3, kPatch = 4, kHeight = 8, kWidth = 12;
+  std::vector<float> pixels(kChannels * kHeight * kWidth), kernel(kChannels * kPatch * kPatch);
+  for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(i * 7 % 11) - 5.0f;
+  for (std::size_t i = 0; i < kernel.size(); ++i) kernel[i] = static_cast<float>(i * 5 % 13) - 6.0f;
+  Matrix patches(6, kChannels * kPatch * kPatch);
+  kernels::patchify(pixels, kChannels, kHeight, kWidth, kPatch, patches);
+  for (Index gy = 0; gy < 2; ++gy) {
+    for (Index gx = 0; gx < 3; ++gx) {
+      float convolved = 0.0f, product = 0.0f;
+      for (Index c = 0; c < kChannels; ++c) {
+        for (Index y = 0; y < kPatch; ++y) {
+          for (Index x = 0; x < kPatch; ++x) {
+            convolved += kernel[static_cast<std::size_t>((c * kPatch + y) * kPatch + x)] *
+                         pixels[static_cast<std::size_t>((c * kHeight + gy * kPatch + y) * kWidth + gx * kPatch + x)];
+          }
+        }
+      }
+      for (Index i = 0; i < patches.cols(); ++i) product += patches(gy * 3 + gx, i) * kernel[static_cast<std::size_t>(i)];
+      EXPECT_EQ(product, convolved);  // small integers: exact
+    }
+  }
 }
 
 TEST(Patchify, AnImageSmallerThanAPatchHasNone) {
-  const std::vector<float> pixels(12);
-  patchify(pixels, 3, 2, 2, 4, MatrixView(nullptr, 0, 48));
+  const std::vector<float> pixels(9);
+  kernels::patchify(pixels, 1, 3, 3, 4, Matrix(0, 16));
 }
 
 }  // namespace
-}  // namespace duet::kernels
+}  // namespace duet

@@ -3,118 +3,109 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <vector>
 
-#include "duet/kernels/kernel_table.hpp"
+#include "support/kernel_machine.hpp"
 
-namespace duet::kernels {
+namespace duet {
 namespace {
 
-std::vector<Isa> supported() {
-  std::vector<Isa> all;
-  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
-    if (supports(isa)) all.push_back(isa);
-  }
-  return all;
-}
+using kernels::Isa;
+using test::KernelMachine;
 
-std::vector<float> frequencies(Index half) {
-  std::vector<float> all;
-  for (Index i = 0; i < half; ++i) all.push_back(static_cast<float>(std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(half))));
-  return all;
-}
+class RopeTest : public ::testing::TestWithParam<Isa> {};
 
-struct Angles {
-  Matrix cos, sin;
-  Angles(std::span<const Index> positions, Index half) : cos(static_cast<Index>(positions.size()), half), sin(cos.rows(), half) {
-    rotary_angles(positions, frequencies(half), 1.0f, view());
-  }
-  RotaryAngles view() { return {cos.view(), sin.view()}; }
-};
-
-TEST(RotaryAngles, RoundTheAngleOnceAndAreAccurateFarOut) {
-  const std::vector<Index> positions = {0, 1, 2, 77, 4095, 131071};
-  const std::vector<float> inv_freq = frequencies(37);
-  Matrix cos(6, 37), sin(6, 37);
-  rotary_angles(positions, inv_freq, 0.75f, {cos.view(), sin.view()});
+TEST(RotaryAngles, AreThoseOfTheRoundedProduct) {
+  const std::vector<Index> positions = {0, 1, 5, 100, 8191, 131071};
+  const std::vector<float> inv_freq = {1.0f, 0.31622776f, 0.01f, 1e-4f};
+  Matrix cos(6, 4), sin(6, 4);
+  kernels::rotary_angles(positions, inv_freq, 1.25f, {cos, sin});
   for (Index i = 0; i < 6; ++i) {
-    for (Index j = 0; j < 37; ++j) {
+    for (Index j = 0; j < 4; ++j) {
       const float angle = static_cast<float>(positions[static_cast<std::size_t>(i)]) * inv_freq[static_cast<std::size_t>(j)];
-      EXPECT_NEAR(cos(i, j), 0.75 * std::cos(static_cast<double>(angle)), 1e-7);
-      EXPECT_NEAR(sin(i, j), 0.75 * std::sin(static_cast<double>(angle)), 1e-7);
+      EXPECT_NEAR(static_cast<double>(cos(i, j)), 1.25 * std::cos(static_cast<double>(angle)), 1.25 * 0x1p-23);
+      EXPECT_NEAR(static_cast<double>(sin(i, j)), 1.25 * std::sin(static_cast<double>(angle)), 1.25 * 0x1p-23);
     }
   }
 }
 
-class RotateTest : public testing::TestWithParam<Isa> {
- protected:
-  Threads threads{2};
-  Workspace workspace{{&kernel_table(GetParam()), &threads}};
-
-  static Matrix numbers(Index rows, Index cols) {
-    Matrix x(rows, cols);
-    for (Index i = 0; i < rows; ++i) {
-      for (Index j = 0; j < cols; ++j) x(i, j) = std::sin(static_cast<float>(i * cols + j) * 0.7f) * 3.0f;
-    }
-    return x;
-  }
-};
-INSTANTIATE_TEST_SUITE_P(Kernels, RotateTest, testing::ValuesIn(supported()));
-
-TEST_P(RotateTest, EqualsDoubles) {
-  const std::vector<Index> positions = {0, 5, 1000};
-  for (const Index half : {1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 20, 32, 40, 64}) {
-    for (const Index rest : {0, 1, 6}) {  // dimensions beyond rotary_dim pass
-      Angles angles(positions, half);
-      const Index dim = 2 * half + rest, heads = 3;
-      const Matrix before = numbers(3, heads * dim);
-      Matrix x = Matrix::clone(before.view());
-      rotate_halves(x.view(), heads, dim, angles.view(), workspace);
-      for (Index i = 0; i < 3; ++i) {
-        for (Index h = 0; h < heads; ++h) {
-          const auto at = [&](Index d) { return static_cast<double>(before(i, h * dim + d)); };
-          for (Index j = 0; j < half; ++j) {
-            const double c = static_cast<double>(angles.cos(i, j)), s = static_cast<double>(angles.sin(i, j));
-            EXPECT_NEAR(x(i, h * dim + j), at(j) * c - at(j + half) * s, 8e-7) << half;
-            EXPECT_NEAR(x(i, h * dim + j + half), at(j + half) * c + at(j) * s, 8e-7) << half;
+TEST_P(RopeTest, TurnsPairsOfHalves) {
+  for (const int threads : {1, 2}) {
+    KernelMachine machine(GetParam(), threads);
+    for (const Index head_dim : {2, 6, 8, 16, 18, 32, 64, 80, 96, 128}) {
+      for (const Index pairs : {head_dim / 2, head_dim / 4, Index{0}}) {
+        constexpr Index kRows = 70, kHeads = 3;
+        Matrix x(kRows, kHeads * head_dim + 5);
+        const auto values = test::normal_floats(kRows * x.cols(), 1);
+        std::ranges::copy(values, x.view().data());
+        const Matrix before = Matrix::clone(x);
+        std::vector<Index> positions;
+        std::vector<float> inv_freq;
+        for (Index i = 0; i < kRows; ++i) positions.push_back(1000 + 3 * i);
+        for (Index j = 0; j < pairs; ++j) inv_freq.push_back(std::pow(10000.0f, -static_cast<float>(j) / static_cast<float>(pairs)));
+        Matrix cos(kRows, pairs), sin(kRows, pairs);
+        kernels::rotary_angles(positions, inv_freq, 1.0f, {cos, sin});
+        kernels::rotate_halves(x.view().cols(0, kHeads * head_dim), kHeads, head_dim, {cos, sin}, machine.workspace());
+        for (Index i = 0; i < kRows; ++i) {
+          for (Index c = 0; c < x.cols(); ++c) {
+            const Index in_head = c % head_dim, pair = in_head % std::max<Index>(1, pairs);
+            const bool turned = c < kHeads * head_dim && in_head < 2 * pairs;
+            if (!turned) {
+              ASSERT_EQ(x(i, c), before(i, c));
+              continue;
+            }
+            const bool second = in_head >= pairs;
+            const double self = static_cast<double>(before(i, c));
+            const double other = static_cast<double>(before(i, second ? c - pairs : c + pairs));
+            const double expected = self * static_cast<double>(cos(i, pair)) +
+                                    (second ? 1.0 : -1.0) * other * static_cast<double>(sin(i, pair));
+            ASSERT_NEAR(static_cast<double>(x(i, c)), expected, 0x1p-23 * (std::abs(self) + std::abs(other)))
+                << "head_dim " << head_dim << " pairs " << pairs << " column " << c;
           }
-          for (Index d = 2 * half; d < dim; ++d) EXPECT_EQ(x(i, h * dim + d), before(i, h * dim + d));
         }
       }
     }
   }
 }
 
-TEST_P(RotateTest, PositionZeroChangesNothing) {
-  const std::vector<Index> positions = {0};
-  Angles angles(positions, 9);
-  const Matrix before = numbers(1, 36);
-  Matrix x = Matrix::clone(before.view());
-  rotate_halves(x.view(), 2, 18, angles.view(), workspace);
-  for (Index j = 0; j < 36; ++j) EXPECT_EQ(x(0, j), before(0, j));
+TEST_P(RopeTest, ScoresDependOnTheDistanceAlone) {
+  KernelMachine machine(GetParam());
+  constexpr Index kDim = 64;
+  const auto q = test::normal_floats(kDim, 2), k = test::normal_floats(kDim, 3);
+  std::vector<float> inv_freq;
+  for (Index j = 0; j < kDim / 2; ++j) inv_freq.push_back(std::pow(10000.0f, -2.0f * static_cast<float>(j) / kDim));
+  const auto score = [&](Index at_q, Index at_k) {
+    Matrix rows(2, kDim), cos(2, kDim / 2), sin(2, kDim / 2);
+    std::ranges::copy(q, rows.view().row(0).begin());
+    std::ranges::copy(k, rows.view().row(1).begin());
+    const std::vector<Index> positions = {at_q, at_k};
+    kernels::rotary_angles(positions, inv_freq, 1.0f, {cos, sin});
+    kernels::rotate_halves(rows, 1, kDim, {cos, sin}, machine.workspace());
+    double sum = 0.0;
+    for (Index c = 0; c < kDim; ++c) sum += static_cast<double>(rows(0, c)) * static_cast<double>(rows(1, c));
+    return sum;
+  };
+  for (const Index shift : {1, 10, 100}) EXPECT_NEAR(score(17 + shift, 5 + shift), score(17, 5), 1e-3);  // f32 angles
 }
 
-TEST_P(RotateTest, BitsDoNotDependOnCompanionsThreadsOrStride) {
-  std::vector<Index> positions;
-  for (Index i = 0; i < 200; ++i) positions.push_back(3 * i);
-  Angles angles(positions, 20);
-  const Matrix before = numbers(200, 4 * 44);
-  Matrix whole = Matrix::clone(before.view());
-  rotate_halves(whole.view(), 4, 44, angles.view(), workspace);
-  for (const int count : {1, 3}) {
-    Threads pool(count);
-    Workspace other({&kernel_table(GetParam()), &pool});
-    Matrix wide(200, 4 * 44 + 7);
-    const MatrixView inner = wide.view().cols(3, 4 * 44);
-    copy(before.view(), inner);
-    for (Index i = 0; i < 200; ++i) {
-      rotate_halves(inner.rows(i, 1), 4, 44, {angles.cos.view().rows(i, 1), angles.sin.view().rows(i, 1)}, other);
-      EXPECT_EQ(0, std::memcmp(inner.row(i).data(), whole.view().row(i).data(), sizeof(float) * 4 * 44));
-      EXPECT_TRUE(wide(i, 2) == 0.0f && wide(i, 3 + 4 * 44) == 0.0f);
-    }
+TEST_P(RopeTest, SameBitsAloneAndTogether) {
+  KernelMachine machine(GetParam(), 3);
+  constexpr Index kRows = 120, kHeads = 5, kDim = 72;
+  Matrix x(kRows, kHeads * kDim), cos(kRows, kDim / 2), sin(kRows, kDim / 2);
+  std::ranges::copy(test::normal_floats(kRows * x.cols(), 4), x.view().data());
+  std::ranges::copy(test::normal_floats(kRows * cos.cols(), 5), cos.view().data());
+  std::ranges::copy(test::normal_floats(kRows * sin.cols(), 6), sin.view().data());
+  Matrix alone = Matrix::clone(x);
+  kernels::rotate_halves(x, kHeads, kDim, {cos, sin}, machine.workspace());
+  for (Index i = 0; i < kRows; ++i) {
+    kernels::rotate_halves(alone.view().rows(i, 1), kHeads, kDim, {cos.view().rows(i, 1), sin.view().rows(i, 1)},
+                           machine.workspace());
   }
+  EXPECT_TRUE(test::same_bits(x, alone));
 }
+
+INSTANTIATE_TEST_SUITE_P(All, RopeTest, ::testing::ValuesIn(test::runnable_isas()),
+                         [](const auto& test) { return std::string(kernels::kernel_table(test.param).name); });
 
 }  // namespace
-}  // namespace duet::kernels
+}  // namespace duet

@@ -56,14 +56,14 @@ DUET_INLINE V sigmoid(const V& x) noexcept {
 template <class V>
   requires requires { V::kWidth; }
 DUET_INLINE V tanh(const V& x) noexcept {
-  const V far = V(1.0f) - V(2.0f) / (exp(abs(x) + abs(x)) + V(1.0f));
-  const V z = x * x;
+  const V a = abs(x), z = x * x;
+  const V far = V(1.0f) - V(2.0f) / (exp(a + a) + V(1.0f));
   V p = V(-5.70498872745e-3f);
   p = fma(p, z, V(2.06390887954e-2f));
   p = fma(p, z, V(-5.37397155531e-2f));
   p = fma(p, z, V(1.33314422036e-1f));
   p = fma(p, z, V(-3.33332819422e-1f));
-  return select(abs(x) < V(0.625f), fma(p * z, x, x), copysign(far, x));
+  return copysign(select(a < V(0.625f), fma(p * z, a, a), far), x);
 }
 
 /// erf x within 2 units in the last place.
@@ -83,7 +83,7 @@ DUET_INLINE V erf(const V& x) noexcept {
   p = fma(p, z, V(1.12819925e-1f));
   p = fma(p, z, V(-3.76125336e-1f));
   p = fma(p, z, V(1.28379166e-1f));
-  return select(a < V(0.927734375f), fma(p, x, x), copysign(far, x));
+  return copysign(select(a < V(0.927734375f), fma(p, a, a), far), x);
 }
 
 }  // namespace DUET_ISA_NAMESPACE
