@@ -1,0 +1,63 @@
+#include "duet/pipeline/image_processor.hpp"
+
+#include <gmock/gmock.h>
+
+namespace duet {
+namespace {
+
+Image striped(Index width, Index height) {
+  std::vector<std::uint8_t> rgb;
+  for (Index i = 0; i < 3 * width * height; ++i) rgb.push_back(static_cast<std::uint8_t>(i * 7 % 256));
+  return Image::from_rgb(rgb, width, height);
+}
+
+PixelValues processed(const nlohmann::json& config, const Image& image) { return ImageProcessor(JsonView(config, "preprocessor_config.json")).process(image); }
+
+TEST(ImageProcessor, ReadsOldAndNewSpellingsOfSize) {
+  const Image image = striped(40, 20);
+  const auto clip = processed({{"feature_extractor_type", "CLIPFeatureExtractor"}, {"size", 16}, {"crop_size", 12}}, image);
+  EXPECT_EQ(clip.width, 12);
+  EXPECT_EQ(clip.height, 12);
+  const auto shortest = processed({{"image_processor_type", "CLIPImageProcessor"}, {"size", {{"shortest_edge", 16}}}, {"do_center_crop", false}}, image);
+  EXPECT_EQ(shortest.width, 32);
+  EXPECT_EQ(shortest.height, 16);
+  const auto vit = processed({{"image_processor_type", "ViTImageProcessorFast"}, {"size", {{"height", 8}, {"width", 24}}}}, image);
+  EXPECT_EQ(vit.width, 24);
+  EXPECT_EQ(vit.height, 8);
+}
+
+TEST(ImageProcessor, RescalesAndNormalises) {
+  const nlohmann::json config = {{"image_processor_type", "ViTImageProcessor"}, {"do_resize", false}, {"image_mean", {0.5, 0.5, 0.5}}, {"image_std", {0.25, 0.5, 1.0}}};
+  const auto pixels = processed(config, Image::from_rgb(std::vector<std::uint8_t>{255, 0, 51}, 1, 1));
+  EXPECT_THAT(pixels.values, ::testing::Pointwise(::testing::FloatNear(1e-6f), {2.0f, -1.0f, -0.3f}));
+}
+
+TEST(CenterCrop, PadsWithBlackWhereThePictureIsSmaller) {
+  const Image image = Image::from_rgb(std::vector<std::uint8_t>(3 * 3 * 1, 9), 3, 1);
+  const Image cropped = center_crop(image, 4, 1);
+  // ceil((4 - 1) / 2) black rows above, as the reference pads.
+  EXPECT_THAT(std::vector<int>(cropped.rgb().begin(), cropped.rgb().end()), ::testing::ElementsAre(0, 0, 0, 0, 0, 0, 9, 9, 9, 0, 0, 0));
+}
+
+TEST(ImageProcessor, WrongConfigsAreErrors) {
+  const Image image = striped(4, 4);
+  EXPECT_THROW(processed({{"image_processor_type", "MysteryProcessor"}}, image), Error);
+  EXPECT_THROW(processed({{"image_processor_type", "ViTImageProcessor"}, {"size", 0}}, image), Error);
+  EXPECT_THROW(processed({{"image_processor_type", "ViTImageProcessor"}, {"size", "big"}}, image), Error);
+  EXPECT_THROW(processed({{"image_processor_type", "ViTImageProcessor"}, {"image_mean", {0.5}}}, image), Error);
+  EXPECT_THROW(processed({{"image_processor_type", "ViTImageProcessor"}, {"resample", 9}}, image), Error);
+}
+
+TEST(Resize, KeepsConstantColoursAndExtremeShapes) {
+  const Image flat = Image::from_rgb(std::vector<std::uint8_t>(3 * 50 * 2, 77), 50, 2);
+  for (const Filter filter : {Filter::kNearest, Filter::kBox, Filter::kBilinear, Filter::kHamming, Filter::kBicubic, Filter::kLanczos}) {
+    for (const auto& [w, h] : {std::pair<Index, Index>{1, 1}, {3, 200}, {500, 1}}) {
+      const Image out = resize(flat, w, h, filter);
+      EXPECT_THAT(out.rgb(), ::testing::Each(77));
+    }
+  }
+  EXPECT_THROW(resize(flat, 0, 1, Filter::kBox), Error);
+}
+
+}  // namespace
+}  // namespace duet
