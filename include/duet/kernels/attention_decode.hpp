@@ -71,22 +71,13 @@ struct DecodeKernel {
     Index j = slots.begin;
     for (; j + 4 <= slots.end; j += 4) {
       if (first_pass) prefetch_rows<4>(values + j * kv.row_stride, kv.row_stride, head_dim);
-      score<V, 4>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
+      score<V, 4, V::kDecodeSums / 4>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
     }
-    for (; j < slots.end; ++j) score<V, 1>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
+    for (; j < slots.end; ++j) score<V, 1, V::kDecodeSums / 4>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
     for (Index h = 0; h < heads; ++h) {
       keep[h] = weigh<V>(*chunk.shape, slots, weights + h * kPageSize, partial + h * stride + head_dim);
     }
-    for (Index h = 0; h < heads; next_keys = nullptr) {
-      const float* const w = weights + h * kPageSize;
-      if (h + 2 <= heads) {
-        add_values<V, 2>(w, keep + h, values, kv.row_stride, slots, head_dim, partial + h * stride, next_keys);
-        h += 2;
-      } else {
-        add_values<V, 1>(w, keep + h, values, kv.row_stride, slots, head_dim, partial + h * stride, next_keys);
-        h += 1;
-      }
-    }
+    add_heads<V, 4>(weights, keep, heads, values, kv.row_stride, slots, head_dim, partial, next_keys);
   }
 
   /// Scores of R keys for H heads.
@@ -130,12 +121,14 @@ struct DecodeKernel {
     }
   }
 
-  template <class V, int R>
+  /// Scores of R keys for all heads, H at a time and then fewer.
+  template <class V, int R, int H>
   DUET_INLINE static void score(const float* q, Index heads, const float* keys, Index row_stride, Index head_dim,
                                 float* scores) noexcept {
-    Index h = 0;
-    for (; h + 2 <= heads; h += 2) score_block<V, R, 2>(q + h * head_dim, keys, row_stride, head_dim, scores + h * kPageSize);
-    for (; h < heads; ++h) score_block<V, R, 1>(q + h * head_dim, keys, row_stride, head_dim, scores + h * kPageSize);
+    for (; heads >= H; heads -= H, q += H * head_dim, scores += H * kPageSize) {
+      score_block<V, R, H>(q, keys, row_stride, head_dim, scores);
+    }
+    if constexpr (H > 1) score<V, R, H / 2>(q, heads, keys, row_stride, head_dim, scores);
   }
 
   /// Turns a page's scores of one head into weights, 0 where a slot is not seen. state: largest score so far, sum of
@@ -202,20 +195,18 @@ struct DecodeKernel {
     }
   }
 
-  template <class V, int H>
-  DUET_INLINE static void add_values(const float* weights, const float* keep, const float* values, Index row_stride,
-                                     KeyRange slots, Index head_dim, float* partial, const float* next_keys) noexcept {
-    constexpr int kVectors = 4;
+  /// All channels of H heads, C vectors at a time and then fewer.
+  template <class V, int H, int C>
+  DUET_INLINE static void add_channels(const float* weights, const float* keep, const float* values, Index row_stride,
+                                       KeyRange slots, Index head_dim, Index i, float* partial,
+                                       const float* next_keys) noexcept {
     const Index stride = head_dim + 2;
-    Index i = 0;
-    for (; i + kVectors * V::kWidth <= head_dim; i += kVectors * V::kWidth) {
-      add_block<V, H, kVectors>(weights, keep, values + i, row_stride, slots, stride, partial + i, next_keys);
-      next_keys = nullptr;
+    for (; i + C * V::kWidth <= head_dim; i += C * V::kWidth, next_keys = nullptr) {
+      add_block<V, H, C>(weights, keep, values + i, row_stride, slots, stride, partial + i, next_keys);
     }
-    for (; i + V::kWidth <= head_dim; i += V::kWidth) {
-      add_block<V, H, 1>(weights, keep, values + i, row_stride, slots, stride, partial + i, nullptr);
-    }
-    if (const Index n = head_dim - i; n > 0) {
+    if constexpr (C > 1) {
+      add_channels<V, H, C / 2>(weights, keep, values, row_stride, slots, head_dim, i, partial, next_keys);
+    } else if (const Index n = head_dim - i; n > 0) {
       for (int h = 0; h < H; ++h) {
         V o = V(keep[h]) * V::load_first(partial + h * stride + i, n);
         for (Index j = slots.begin; j < slots.end; ++j) {
@@ -224,6 +215,18 @@ struct DecodeKernel {
         o.store_first(partial + h * stride + i, n);
       }
     }
+  }
+
+  /// All heads, H at a time and then fewer.
+  template <class V, int H>
+  DUET_INLINE static void add_heads(const float* weights, const float* keep, Index heads, const float* values,
+                                    Index row_stride, KeyRange slots, Index head_dim, float* partial,
+                                    const float* next_keys) noexcept {
+    for (; heads >= H; heads -= H, next_keys = nullptr) {
+      add_channels<V, H, V::kDecodeSums / H>(weights, keep, values, row_stride, slots, head_dim, 0, partial, next_keys);
+      weights += H * kPageSize, keep += H, partial += H * (head_dim + 2);
+    }
+    if constexpr (H > 1) add_heads<V, H / 2>(weights, keep, heads, values, row_stride, slots, head_dim, partial, next_keys);
   }
 };
 

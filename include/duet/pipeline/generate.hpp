@@ -16,11 +16,11 @@ namespace duet {
 
 /// How a reply is made. What is left open here comes from the checkpoint's generation_config.json.
 struct ReplyOptions {
-  std::optional<Index> max_new_tokens;  ///< absent: generation_config's, or as many as there is room for
-  std::optional<float> temperature, top_p, min_p, repetition_penalty;
-  std::optional<Index> top_k;
+  std::optional<Index> max_new_tokens = {};  ///< absent: generation_config's, or as many as there is room for
+  std::optional<float> temperature = {}, top_p = {}, min_p = {}, repetition_penalty = {};
+  std::optional<Index> top_k = {};
   std::uint64_t seed = 0;
-  std::vector<std::string> stop;  ///< the reply ends before the first of these texts
+  std::vector<std::string> stop = {};  ///< the reply ends before the first of these texts
 };
 
 /// What the checkpoint says about generating.

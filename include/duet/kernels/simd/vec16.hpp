@@ -13,7 +13,7 @@ inline namespace DUET_ISA_NAMESPACE {
 class Vec16 {
  public:
   static constexpr Index kWidth = 16;
-  static constexpr int kBlockRows = 8, kBlockVectors = 3;
+  static constexpr int kBlockRows = 8, kBlockVectors = 3, kDecodeSums = 16;
 
   struct Mask {
     __mmask16 bits;

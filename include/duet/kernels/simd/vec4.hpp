@@ -22,7 +22,7 @@ class Vec4 {
   static constexpr Index kWidth = 4;
   /// Shape of the register block of small products: so many broadcasts times so many vectors of sums, which fill the
   /// registers together with the vectors they are made of.
-  static constexpr int kBlockRows = 4, kBlockVectors = 3;
+  static constexpr int kBlockRows = 4, kBlockVectors = 3, kDecodeSums = 8;
 
   struct Mask {
     Bits bits;

@@ -13,7 +13,7 @@ inline namespace DUET_ISA_NAMESPACE {
 class Vec8 {
  public:
   static constexpr Index kWidth = 8;
-  static constexpr int kBlockRows = 4, kBlockVectors = 3;
+  static constexpr int kBlockRows = 4, kBlockVectors = 3, kDecodeSums = 8;
 
   struct Mask {
     __m256 bits;
