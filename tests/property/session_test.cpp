@@ -46,9 +46,9 @@ void expect_same_bits(const Model& model) {
 }
 
 TEST(Session, PrefillHasTheSameBitsForAnyThreadsAndChunks) {
-  const TinyWeights weights;
-  expect_same_bits(rotary_model(weights));
-  expect_same_bits(learned_model(weights));
+  const TinyWeights rotary, learned;
+  expect_same_bits(rotary_model(rotary));
+  expect_same_bits(learned_model(learned));
 }
 
 template <class Model>
@@ -65,9 +65,9 @@ void expect_decode_agrees(const Model& model) {
 }
 
 TEST(Session, PrefillOfManyEqualsManyDecodes) {
-  const TinyWeights weights;
-  expect_decode_agrees(rotary_model(weights));
-  expect_decode_agrees(learned_model(weights));
+  const TinyWeights rotary, learned;
+  expect_decode_agrees(rotary_model(rotary));
+  expect_decode_agrees(learned_model(learned));
 }
 
 TEST(Session, DecodeAllocatesNothing) {

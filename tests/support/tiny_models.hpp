@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -20,13 +21,13 @@ class TinyWeights {
  public:
   explicit TinyWeights(float scale = 0.2f) : scale_(scale) {}
 
-  void set(const std::string& name, std::vector<float> values) { *(*store_)[name] = std::move(values); }
   [[nodiscard]] std::optional<TensorView> find(std::string_view name, std::span<const Index> shape) const {
     auto& slot = (*store_)[std::string(name)];
+    Index size = 1;
+    for (const Index extent : shape) size *= extent;
+    if (slot && static_cast<Index>(slot->size()) != size) throw std::logic_error("one name, two sizes: give each model its own TinyWeights");
     if (!slot) {
       slot = std::make_unique<std::vector<float>>();
-      Index size = 1;
-      for (const Index extent : shape) size *= extent;
       std::uint64_t state = std::hash<std::string_view>{}(name);
       for (Index i = 0; i < size; ++i) {
         state = state * 6364136223846793005u + 1442695040888963407u;
