@@ -34,7 +34,9 @@ class RegexDialect {
   RegexDialect(std::string_view pattern, const std::string& where, bool (*is_script)(std::string_view name))
       : in_(pattern), where_(where), is_script_(is_script) {
     constexpr std::size_t kLimit = std::size_t{1} << 16;
-    if (in_.size() > kLimit) throw Error(ErrorKind::kMalformedFile, where_, concat("a pattern of ", in_.size(), " bytes"), concat("at most ", kLimit));
+    if (in_.size() > kLimit) {
+      throw Error(ErrorKind::kMalformedFile, where_, concat("a pattern of ", in_.size(), " bytes"), concat("at most ", kLimit));
+    }
   }
 
   [[nodiscard]] Translation translate() && {

@@ -114,6 +114,21 @@ TEST(Bpe, LongPiecesMergeAsShortOnes) {
   }
 }
 
+TEST(Bpe, WordsOfOneTextDoNotMixUp) {
+  Json file = bpe_file(letters("abcdefghijklmnopqrstuvwxyz"));
+  file["pre_tokenizer"] = {{"type", "WhitespaceSplit"}};
+  std::string text;  // more words than are remembered, each twice, all of one length
+  Ids expected;
+  for (TokenId word = 0; word < 2 * 26 * 26 * 26; ++word) {
+    for (const TokenId letter : {word / 2 / 676 % 26, word / 2 / 26 % 26, word / 2 % 26}) {
+      text += static_cast<char>('a' + letter);
+      expected.push_back(letter);
+    }
+    text += ' ';
+  }
+  EXPECT_EQ(encode(file, text), expected);
+}
+
 TEST(Bpe, ByteFallbackUnknownsAndFusing) {
   Json file = bpe_file({"<unk>", "a"});
   EXPECT_EQ(encode(file, "aéa"), (Ids{1, 1}));  // without unk_token they vanish, as in the reference

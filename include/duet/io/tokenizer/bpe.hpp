@@ -130,7 +130,8 @@ class Bpe {
         word.push_back(id);
       } else if (!append_bytes(symbol, word) && options_.unk_token) {
         if (unk_id_ == kNone) {
-          throw Error(ErrorKind::kMalformedFile, "tokenizer.json: model.unk_token", concat('"', *options_.unk_token, '"'), "a token of the vocabulary");
+          throw Error(ErrorKind::kMalformedFile, "tokenizer.json: model.unk_token", concat('"', *options_.unk_token, '"'),
+                      "a token of the vocabulary");
         }
         if (unknown && !options_.fuse_unk) word.push_back(*unknown);
         unknown = unk_id_;

@@ -159,7 +159,9 @@ class DecodeRun {
     for (std::size_t i = 0; i < count; ++i) whole(next, kReplacementCharacter);
   }
   static std::optional<char> byte_of(std::string_view token) {
-    const auto digit = [&](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; };
+    const auto digit = [](char c) {
+      return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    };
     if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>' || digit(token[3]) < 0 || digit(token[4]) < 0) return std::nullopt;
     return static_cast<char>(digit(token[3]) * 16 + digit(token[4]));
   }

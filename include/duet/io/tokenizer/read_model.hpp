@@ -36,7 +36,8 @@ inline MergeTable resolve_merges(const MergeList& merges, const Vocabulary& voca
       table.add(left_id, right_id, id_of({left.data(), left.size() + right.size()}));  // neighbours in the list
     } else {
       if (right.size() < prefix.size()) {
-        throw Error(ErrorKind::kMalformedFile, concat("tokenizer.json: model.merges[", index, "]"), concat('"', right, '"'), "a continuing_subword_prefix");
+        throw Error(ErrorKind::kMalformedFile, concat("tokenizer.json: model.merges[", index, "]"), concat('"', right, '"'),
+                    "a continuing_subword_prefix");
       }
       joined.assign(left).append(right.substr(prefix.size()));
       table.add(left_id, right_id, id_of(joined));
