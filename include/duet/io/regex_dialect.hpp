@@ -13,10 +13,10 @@
 namespace duet {
 
 /// Says a pattern of Oniguruma's dialect, which tokenizer files are written in, in PCRE2's. Most of it is the same;
-/// different are: what \s, \w, \b, \h and \p{a script} mean, `{n,m}+` (repeats the repetition, is not possessive), and what `[` and `&&`
-/// mean inside a character class (nesting and intersection, which PCRE2 does not have).
+/// different are: what \s, \w, \b, \h and \p{a script} mean, `{n,m}+` (repeats the repetition, is not possessive), and what
+/// `[` and `&&` mean inside a character class (nesting and intersection, which PCRE2 does not have).
 ///
-/// Errors  kUnsupportedModel for nested and intersected classes; kMalformedFile for patterns beyond 64 KiB
+/// Errors  kUnsupportedModel for nested and intersected classes, and \W in one; kMalformedFile for patterns beyond 64 KiB
 /// Source  Oniguruma doc/RE and doc/SYNTAX.md; PCRE2 pcre2pattern
 class RegexDialect {
  public:

@@ -234,6 +234,8 @@ TEST(PreTokenizer, MetaspaceFirstMarksOnlyTheStartOfTheText) {
   file["added_tokens"] = Json::array({added(2, "<s>", {"special"})});
   EXPECT_EQ(encode(file, "a<s>a"), (Ids{0, 1, 2, 1}));
   EXPECT_EQ(encode(file, "<s>a"), (Ids{2, 1}));
+  file["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {{{"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Isolated"}}, file["pre_tokenizer"]}}};
+  EXPECT_EQ(encode(file, "aa"), (Ids{0, 1, 1}));
 }
 
 TEST(AddedTokens, LeftmostThenLongest) {
