@@ -9,6 +9,8 @@ import scenes
 DESCRIBE = "Describe the image."
 IGNORE = -100
 ANSWER_WEIGHT = 2.0   # an answer has few tokens, a caption many
+# Training asks what is learned late more often than what is learned at once.
+OFTEN = {"size": 3, "count": 3, "relation": 4, "compare": 4}
 
 
 class Batch(NamedTuple):
@@ -40,7 +42,9 @@ def texts(scene, count=None, rng=None):
     """[(kind, question, answer)]: the caption first, then all questions or `count` of them."""
     asked = scenes.questions(scene)
     if count is not None and len(asked) > count:
-        asked = [asked[i] for i in sorted(rng.choice(len(asked), count, replace=False))]
+        share = np.array([OFTEN.get(kind, 1) for kind, _, _ in asked], float)
+        chosen = rng.choice(len(asked), count, replace=False, p=share / share.sum())
+        asked = [asked[i] for i in sorted(chosen)]
     return [("caption", DESCRIBE, scenes.canonical_caption(scene))] + asked
 
 

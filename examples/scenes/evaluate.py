@@ -12,11 +12,14 @@ def features(model, pixels):
     return (model.vision_tower if hasattr(model, "vision_tower") else model.encoder)(pixels)
 
 
-def hidden(method, model, tokenizer, seen, batch):
+def logits(method, model, tokenizer, seen, batch):
+    """Of the tokens that have a target, one row each."""
+    first = seen
     if method == "a":
-        prompt = model.prefix(seen, *data.prefix_ids(method, tokenizer))
-        return model.pack(prompt, batch.ids, batch.positions, batch.segments)
-    return model.pack(seen, batch.ids, batch.positions, batch.segments)
+        first = model.prefix(seen, *data.prefix_ids(method, tokenizer))
+    said = batch.targets != data.IGNORE
+    return speaker(method, model).logits(
+        model.pack(first, batch.ids, batch.positions, batch.segments, said))
 
 
 def speaker(method, model):
@@ -56,9 +59,9 @@ def evaluate(method, model, tokenizer, seed, count, size=50):
     for first in range(0, count, size):
         several, b = data.batch(method, tokenizer, seed, range(first, min(first + size, count)))
         seen = features(model, b.pixels)
-        text = speaker(method, model)
-        best = text.logits(hidden(method, model, tokenizer, seen, b)).argmax(-1)
-        fits = (best == b.targets) | (b.targets == data.IGNORE)
+        best = b.targets.clone()
+        best[b.targets != data.IGNORE] = logits(method, model, tokenizer, seen, b).argmax(-1)
+        fits = best == b.targets
         said = generate(method, model, tokenizer, seen, data.DESCRIBE)
         for i, scene in enumerate(several):
             asked["caption"] += 1

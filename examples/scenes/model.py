@@ -157,10 +157,12 @@ class Block(nn.Module):
         if cross:
             self.ln_cross_attn, self.crossattention = nn.LayerNorm(WIDTH), CrossAttention()
 
-    def forward(self, x, mask, picture, cache):
+    def forward(self, x, mask, picture, cache, wanted=None):
         x = x + self.attn(self.ln_1(x), mask, cache)
         if picture is not None:
             x = x + self.crossattention(self.ln_cross_attn(x), picture)
+        if wanted is not None:
+            x = x[wanted]
         return x + self.mlp(self.ln_2(x))
 
 
@@ -174,11 +176,16 @@ class GPT2(nn.Module):
     def embed(self, ids):
         return self.transformer["wte"](ids)
 
-    def forward(self, x, positions, mask=None, picture=None, caches=None):
-        """Hidden states of embedded tokens x; logits() turns those one needs into logits."""
+    def forward(self, x, positions, mask=None, picture=None, caches=None, wanted=None):
+        """Hidden states of embedded tokens x, or of those that `wanted` [B, T] marks: [N, WIDTH].
+
+        logits() turns them into logits. Nothing follows the last block's attention that looks at
+        another token, so what is not wanted is left out from there on.
+        """
         x = x + self.transformer["wpe"](positions)
         for i, block in enumerate(self.transformer["h"]):
-            x = block(x, mask, picture, caches[i] if caches else None)
+            x = block(x, mask, picture, caches[i] if caches else None,
+                      wanted if i == LAYERS - 1 else None)
         return self.transformer["ln_f"](x)
 
     def logits(self, hidden):
@@ -208,14 +215,15 @@ class Llava(nn.Module):
                  for t in (before, after)]
         return torch.cat([words[0], rows, words[1]], 1)
 
-    def pack(self, prompt, ids, positions, segments):
-        """Hidden states of texts packed behind the shared prefix: [B, T, WIDTH]."""
+    def pack(self, prompt, ids, positions, segments, wanted):
+        """Hidden states of the wanted tokens of texts packed behind the shared prefix."""
         x = torch.cat([prompt, self.language_model.embed(ids)], 1)
         size = prompt.shape[1]
         where = torch.cat([torch.arange(size).expand(len(ids), -1), positions + size], 1)
         whose = F.pad(segments, (size, 0), value=-1)
         visible = ((whose[:, :, None] == whose[:, None, :]) | (whose == -1)[:, None, :]).tril()
-        return self.language_model(x, where, additive(visible))[:, size:]
+        return self.language_model(x, where, additive(visible),
+                                   wanted=F.pad(wanted, (size, 0), value=False))
 
 
 class VisionEncoderDecoder(nn.Module):
@@ -224,9 +232,10 @@ class VisionEncoderDecoder(nn.Module):
         super().__init__()
         self.encoder, self.decoder = CLIPVisionModel(), GPT2(vocabulary, cross=True)
 
-    def pack(self, features, ids, positions, segments):
+    def pack(self, features, ids, positions, segments, wanted):
         visible = (segments[:, :, None] == segments[:, None, :]).tril()
-        return self.decoder(self.decoder.embed(ids), positions, additive(visible), features)
+        return self.decoder(self.decoder.embed(ids), positions, additive(visible), features,
+                            wanted=wanted)
 
 
 def initialise(model, generator):

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Trains both demo models at once and keeps the best of each as a checkpoint folder.
 
-    train.py --work DIR [--hours H]     start, or go on where DIR's checkpoints stand
+    train.py --work DIR [--steps N]     start, or go on where DIR's checkpoints stand
 
-Each model has a process with one thread of its own. The learning rate follows the share of the time
-budget that is used up, so a run ends annealed whatever else the machine does. A run stops when its
-budget is used up, or earlier when three validations in a row found captions and every type of
-question at 99.5 % or better.
+Each model has a process with one thread of its own. The budget is a number of steps and nothing else
+ends a run, neither the time it takes nor how good a model already is: both models see the same
+pictures and the same questions, in the same order and number, so that they can be compared. The
+learning rate and the weight of the helper loss follow the share of the steps that are done.
 """
 import argparse
 import json
@@ -29,10 +29,10 @@ def arguments():
     parser.add_argument("--work", type=pathlib.Path, required=True, help="checkpoints and logs")
     parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "models")
     parser.add_argument("--method", choices=["a", "b"], help="only this model")
-    parser.add_argument("--hours", type=float, default=1.9, help="time budget of each model")
+    parser.add_argument("--steps", type=int, default=6000, help="budget of each model")
     parser.add_argument("--seed", type=int, default=0, help="0-999")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--questions", type=int, default=5, help="per picture, besides the caption")
+    parser.add_argument("--questions", type=int, default=6, help="per picture, besides the caption")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--every", type=int, default=500, help="steps from validation to validation")
     parser.add_argument("--validate", type=int, default=300, help="scenes of a validation")
@@ -79,7 +79,7 @@ class Training:
             [{"params": [p for p in self.parameters if p.dim() > 1], "weight_decay": 0.05},
              {"params": [p for p in self.parameters if p.dim() == 1], "weight_decay": 0.0}],
             lr=args.lr, betas=(0.9, 0.98))
-        self.step, self.spent, self.best, self.streak = 0, 0.0, -1.0, 0
+        self.step, self.spent, self.best = 0, 0.0, -1.0
         self.saved = args.work / f"{self.method}.pt"
         if self.saved.exists():
             self.resume()
@@ -101,22 +101,22 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.helper.load_state_dict(state["helper"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.spent, self.best, self.streak = state["counts"]
-        self.say(f"resumed at step {self.step}, {self.spent / 3600:.2f} h used")
+        self.step, self.spent, self.best = state["counts"]
+        self.say(f"resumed at step {self.step}, {self.spent / 3600:.2f} core hours used")
 
     def save(self):
         new = self.saved.with_suffix(".new")
         self.torch.save({"model": self.model.state_dict(), "helper": self.helper.state_dict(),
                          "optimiser": self.optimiser.state_dict(),
-                         "counts": (self.step, self.spent, self.best, self.streak)}, new)
+                         "counts": (self.step, self.spent, self.best)}, new)
         os.replace(new, self.saved)
 
     @property
     def progress(self):
-        return self.spent / (3600 * self.args.hours)
+        return self.step / self.args.steps
 
     def rate(self):
-        """Rises over 300 steps, stays until half of the budget is used, then falls to zero."""
+        """Rises over 300 steps, stays until half of the steps are done, then falls to zero."""
         fall = min(1.0, max(0.005, 2 - 2 * self.progress))
         return self.args.lr * min(1.0, (self.step + 1) / 300) * fall
 
@@ -126,9 +126,8 @@ class Training:
         _, b = self.data.batch(self.method, self.tokenizer, self.args.seed,
                                range(self.step * size, (self.step + 1) * size), self.args.questions)
         seen = self.evaluate.features(self.model, b.pixels)
-        h = self.evaluate.hidden(self.method, self.model, self.tokenizer, seen, b)
+        logits = self.evaluate.logits(self.method, self.model, self.tokenizer, seen, b)
         said = b.targets != self.data.IGNORE
-        logits = self.evaluate.speaker(self.method, self.model).logits(h[said])
         each = F.cross_entropy(logits, b.targets[said], reduction="none")
         loss = (each * b.weights[said]).sum() / b.weights[said].sum()
         helper = helper_loss(self.helper(seen[:, 1:]), b)
@@ -151,33 +150,34 @@ class Training:
         score = (result["caption"] + result["answers"] + worst) / 3
         self.say(f"step {self.step} validation {score:.4f} "
                  + " ".join(f"{k} {100 * v:.1f}" for k, v in result.items()))
-        if score > self.best:
+        if score >= self.best:   # a later one was trained longer
             self.best = score
             facts = {"seed": self.args.seed, "images": self.step * self.args.batch,
-                     "steps": self.step, "batch": self.args.batch, "count": self.args.validate,
-                     "questions": self.args.questions, "spent": f"{self.spent / 3600:.2f}",
-                     "lr": self.args.lr, "validation": self.validation}
+                     "steps": self.step, "budget": self.args.steps, "batch": self.args.batch,
+                     "count": self.args.validate, "questions": self.args.questions,
+                     "spent": f"{self.spent / 3600:.2f}", "lr": self.args.lr,
+                     "validation": self.validation}
             self.export.write(self.args.out / f"scenes-{self.method}", self.method, self.model,
                               self.tokenizer, result, facts)
         self.model.load_state_dict(exact)
-        self.streak = self.streak + 1 if min(result["caption"], worst) >= 0.995 else 0
 
     def run(self):
         size = sum(p.numel() for p in self.model.parameters())
         self.say(f"{size} parameters, {len(self.tokenizer.ids)} tokens, "
-                 f"budget {self.args.hours} h, {json.dumps(vars(self.args), default=str)}")
-        last, recent, since = time.time(), [], time.time()
-        while self.progress < 1 and self.streak < 3:
+                 f"budget {self.args.steps} steps, {json.dumps(vars(self.args), default=str)}")
+        recent, since = [], time.time()
+        while self.step < self.args.steps:
+            started = time.process_time()
             recent.append(self.learn())
-            now = time.time()
-            self.spent, last = self.spent + now - last, now
+            self.spent += time.process_time() - started
             if self.step % 50 == 0:
+                now = time.time()
                 loss, helper = self.torch.stack(recent).mean(0).tolist()
                 speed = len(recent) * self.args.batch / (now - since)
                 self.say(f"step {self.step} loss {loss:.4f} helper {helper:.3f} "
                          f"lr {self.rate():.1e} {speed:.1f} images/s {100 * self.progress:.1f} %")
                 recent, since = [], now
-            if self.step % self.args.every == 0 or self.progress >= 1:
+            if self.step % self.args.every == 0 or self.step == self.args.steps:
                 self.validate()
                 self.save()
                 since = time.time()
