@@ -56,7 +56,7 @@ int check(const std::string& model, int threads);
 
 struct BenchOptions {
   std::string model, shape, weights;
-  duet::Index prefill = 512, decode = 64;
+  std::optional<duet::Index> prefill, decode;  ///< absent: 512 and 64, or what the context has room for
   bool image = false;
   int threads = 0;
   bool json = false;

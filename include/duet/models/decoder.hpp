@@ -148,6 +148,7 @@ class Decoder {
     Index stack_weights = 0;  ///< of the blocks' matrices, those that run for text
     Index head_weights = 0;
     std::uint64_t bytes = 0;  ///< of both, as stored
+    Index cross_layers = 0;   ///< layers that also read the visual memory
   };
   [[nodiscard]] Cost cost() const {
     Cost cost;
@@ -157,6 +158,7 @@ class Decoder {
     };
     for (const auto& block : blocks_) block.for_each_weight([&](const WeightMatrix& w) { count(w, cost.stack_weights); });
     if constexpr (kReadsImages) {
+      cost.cross_layers = static_cast<Index>(cross_.size());
       for (const auto& block : cross_) block.for_each_weight([&](const WeightMatrix& w) { count(w, cost.stack_weights); });
     }
     count(lm_head_.weight(), cost.head_weights);
