@@ -115,7 +115,7 @@ class Decoder {
     const auto nothing = [](MatrixView) {};
     const auto cross = [&](MatrixView) { read_images(hidden, sequences, next_cross++, phase, workspace, observe); };
     const auto self = [&](auto&& between) {
-      blocks_[static_cast<std::size_t>(next_self)].forward(hidden, sequences, next_self, angles, phase, workspace, between);
+      blocks_[static_cast<std::size_t>(next_self)].forward(hidden, sequences, next_self, angles, phase, workspace, between, observe);
       ++next_self;
     };
     for (Index layer = 0; layer < config_.num_hidden_layers; ++layer) {
@@ -178,13 +178,13 @@ class Decoder {
       const auto look = [&](ConstMatrixView branch) { observe(Stage::kCrossAttention, index, branch); };
       const auto& block = cross_[static_cast<std::size_t>(index)];
       if (std::ranges::all_of(sequences, with_image)) {
-        block.forward(hidden, sequences, index, phase, workspace, look);
+        block.forward(hidden, sequences, index, phase, workspace, look, observe);
         return;
       }
       for (Sequence alone : sequences) {
         if (!with_image(alone)) continue;
         const MatrixView rows = hidden.rows(std::exchange(alone.row_begin, 0), alone.rows);
-        block.forward(rows, std::span(&alone, 1), index, phase, workspace, look);
+        block.forward(rows, std::span(&alone, 1), index, phase, workspace, look, observe);
       }
     }
   }

@@ -63,11 +63,12 @@ class Session {
   [[nodiscard]] const VisualMemory* visual_memory() const noexcept { return memory_of(memory_); }
 
   /// Reads a prompt that continues the session, with the image tokens it speaks of; returns the logits [vocab_size] of its
-  /// last row, valid until the next call.
+  /// last row, valid until the next call. `observe` sees the stages of every chunk, and may tap attention.
   ///
   /// Errors  kContextFull, kInvalidArgument (an id out of range, an empty prompt), kShapeMismatch (placeholders); the
   ///         session is then as it was
-  std::span<const float> prefill(const Prompt& prompt, const ImageRows& rows = {}) {
+  template <class Observer = NoObserver>
+  std::span<const float> prefill(const Prompt& prompt, const ImageRows& rows = {}, Observer&& observe = {}) {
     check(prompt);
     const auto frame = workspace_.frame();
     const MatrixView hidden = workspace_.matrix(prompt.size(), model_->decoder().hidden_size());  // [prompt, hidden_size]
@@ -81,7 +82,7 @@ class Session {
       };
       const Sequence sequence{&cache_, memory_of(memory_), of(prompt.positions), of(prompt.visible),
                               of(prompt.visible_images), 0, count};
-      model_->decoder().forward(part, std::span(&sequence, 1), Phase::kPrefill, workspace_);
+      model_->decoder().forward(part, std::span(&sequence, 1), Phase::kPrefill, workspace_, observe);
       begin += count;
     }
     next_position_ = prompt.positions.back() + 1;
@@ -94,9 +95,10 @@ class Session {
   /// Reads one more token; returns the logits [vocab_size] for the next, valid until the next call.
   ///
   /// Errors  kContextFull, kInvalidArgument; the session is then as it was
-  std::span<const float> decode(TokenId id) {
+  template <class Observer = NoObserver>
+  std::span<const float> decode(TokenId id, Observer&& observe = {}) {
     Session* const self = this;
-    decode_together(std::span(&self, 1), std::span(&id, 1));
+    decode_together(std::span(&self, 1), std::span(&id, 1), observe);
     return logits();
   }
 
@@ -106,7 +108,8 @@ class Session {
   /// Errors  kContextFull, kInvalidArgument (an id out of range, a session twice or of another model); all sessions are
   ///         then as they were
   /// Cost    as one decode while weights dominate; scratch comes from the first session's workspace
-  static void decode_together(std::span<Session* const> sessions, std::span<const TokenId> ids) {
+  template <class Observer = NoObserver>
+  static void decode_together(std::span<Session* const> sessions, std::span<const TokenId> ids, Observer&& observe = {}) {
     check_together(sessions, ids);
     if (sessions.empty()) return;
     const Model& model = *sessions.front()->model_;
@@ -124,7 +127,7 @@ class Session {
       images[i] = {0, memory == nullptr ? 0 : memory->num_rows()};
       sequences[i] = {&s.cache_, memory, {&s.next_position_, 1}, {&visible[i], 1}, {&images[i], 1}, static_cast<Index>(i), 1};
     }
-    model.decoder().forward(hidden, sequences, Phase::kDecode, workspace);
+    model.decoder().forward(hidden, sequences, Phase::kDecode, workspace, observe);
     const MatrixView normed = workspace.matrix(count, hidden.cols());
     model.decoder().normalize(hidden, normed, workspace);
     const MatrixView logits =
