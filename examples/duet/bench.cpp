@@ -68,13 +68,25 @@ duet::DType dtype_named(const std::string& name) {
 }
 
 struct Text {
+  Index prompt = 0, replies = 0;  ///< tokens
   double prefill_seconds = 0, prefill_gflop = 0, decode_seconds = 0, decode_bytes = 0;
 };
 
-/// Prefill and decode; arithmetic and bytes are those really done.
+/// A picture of the encoder's size.
+duet::VisualInput made_up_picture(const duet::ModelInfo& info) {
+  duet::VisualInput input;
+  input.num_images = 1;
+  input.num_channels = info.num_channels;
+  input.height = input.width = info.image_size;
+  for (Index i = 0; i < input.num_channels * input.height * input.width; ++i) input.pixels.push_back(static_cast<float>(i % 255) / 127.5f - 1.0f);
+  return input;
+}
+
+/// Prefill and decode; arithmetic and bytes are those really done. A model that reads a visual memory has one picture in it.
 Text measure_text(const duet::AnyModel& model, const BenchOptions& options, Limits& limits) {
   const duet::ModelInfo& info = model.info();
-  const Index prompt = options.prefill, replies = options.decode;
+  const Index replies = options.decode.value_or(std::min<Index>(64, std::max<Index>(1, info.context / 4)));
+  const Index prompt = options.prefill.value_or(std::min<Index>(512, std::max<Index>(1, info.context - replies)));
   if (prompt + replies > info.context) {
     throw duet::Error(duet::ErrorKind::kContextFull, "bench", duet::concat(prompt, " + ", replies, " positions"),
                       duet::concat("at most the context, ", info.context));
@@ -82,22 +94,30 @@ Text measure_text(const duet::AnyModel& model, const BenchOptions& options, Limi
   const auto session = model.start({.max_length = prompt + replies});
   std::vector<duet::TokenId> ids;
   for (Index i = 0; i < prompt; ++i) ids.push_back(static_cast<duet::TokenId>((i * 7919 + 1) % info.vocab_size));
-  Text text;
-  const duet::Prompt whole = duet::Prompt::causal(ids);
+  const Index before = std::min<Index>(32, prompt);
+  Index image_rows = 0;
+  if (info.cross_attention_layers > 0) {
+    duet::Workspace workspace(model.compute());
+    const duet::ImageRows rows = model.encode(made_up_picture(info), workspace);
+    image_rows = rows.rows.rows();
+    session->prefill(duet::Prompt::causal({ids.front()}, 0, image_rows), rows);  // from here on it stays in the memory
+  }
+  Text text{.prompt = prompt, .replies = replies};
+  const duet::Prompt whole = duet::Prompt::causal(ids, 0, image_rows);
   text.prefill_seconds = best_of(3, [&] {
-    session->clear();
+    session->restart();
     session->prefill(whole, {});
   });
   limits.probe();
   const auto n = static_cast<double>(prompt), layers = static_cast<double>(info.num_hidden_layers);
   const double head_width = static_cast<double>(info.num_attention_heads * info.head_dim);
-  text.prefill_gflop = n * info.text_gflop_per_token + info.head_gflop + 4e-9 * layers * head_width * n * (n + 1) / 2;
+  const double image_keys = static_cast<double>(info.cross_attention_layers * image_rows);  // that a row of text reads
+  text.prefill_gflop = n * info.text_gflop_per_token + info.head_gflop + 4e-9 * head_width * n * (layers * (n + 1) / 2 + image_keys);
 
-  const Index before = std::min<Index>(32, prompt);
-  const duet::Prompt beginning = duet::Prompt::causal({ids.begin(), ids.begin() + before});
+  const duet::Prompt beginning = duet::Prompt::causal({ids.begin(), ids.begin() + before}, 0, image_rows);
   text.decode_seconds = 1e30;
   for (int repeat = 0; repeat < 3; ++repeat) {
-    session->clear();
+    session->restart();
     session->prefill(beginning, {});
     text.decode_seconds = std::min(text.decode_seconds, seconds([&] {
       for (Index i = 0; i < replies; ++i) session->decode(ids[static_cast<std::size_t>(i % prompt)]);
@@ -105,7 +125,7 @@ Text measure_text(const duet::AnyModel& model, const BenchOptions& options, Limi
   }
   const double positions = static_cast<double>(before) + static_cast<double>(replies + 1) / 2;  // read on average
   text.decode_bytes = static_cast<double>(info.text_bytes_per_token) +
-                      positions * 2 * layers * static_cast<double>(info.num_key_value_heads * info.head_dim) * sizeof(float);
+                      (positions * layers + image_keys) * 2 * static_cast<double>(info.num_key_value_heads * info.head_dim) * sizeof(float);
   return text;
 }
 
@@ -141,10 +161,7 @@ int bench(const BenchOptions& options) {
   double image_seconds = 0;
   if (with_image) {
     duet::Workspace workspace(model->compute());
-    duet::VisualInput input;
-    input.num_images = 1;
-    input.height = input.width = info.image_size;
-    for (Index i = 0; i < 3 * input.height * input.width; ++i) input.pixels.push_back(static_cast<float>(i % 255) / 127.5f - 1.0f);
+    const duet::VisualInput input = made_up_picture(info);
     image_seconds = best_of(3, [&] { static_cast<void>(model->encode(input, workspace)); });
   }
   limits.probe();
@@ -159,14 +176,14 @@ int bench(const BenchOptions& options) {
   result["load_ms"] = 1e3 * load;
   if (has_text) {
     const double rate = text.prefill_gflop / text.prefill_seconds;
-    result["prefill"] = {{"tokens", options.prefill},
-                         {"tokens_per_s", static_cast<double>(options.prefill) / text.prefill_seconds},
+    result["prefill"] = {{"tokens", text.prompt},
+                         {"tokens_per_s", static_cast<double>(text.prompt) / text.prefill_seconds},
                          {"gflop", text.prefill_gflop},
                          {"gflop_s", rate},
                          {"fraction_of_fma_peak", rate / limits.fma()}};
-    const double read = 1e-9 * text.decode_bytes * static_cast<double>(options.decode) / text.decode_seconds;
-    result["decode"] = {{"tokens", options.decode},
-                        {"tokens_per_s", static_cast<double>(options.decode) / text.decode_seconds},
+    const double read = 1e-9 * text.decode_bytes * static_cast<double>(text.replies) / text.decode_seconds;
+    result["decode"] = {{"tokens", text.replies},
+                        {"tokens_per_s", static_cast<double>(text.replies) / text.decode_seconds},
                         {"bytes_per_token", text.decode_bytes},
                         {"gb_s", read},
                         {"fraction_of_bandwidth", read / limits.read()}};
@@ -188,9 +205,9 @@ int bench(const BenchOptions& options) {
   if (has_text) {
     const auto& p = result["prefill"];
     const auto& d = result["decode"];
-    std::printf("prefill  %ld tokens: %.1f tokens/s, %.1f GFLOP/s, %.2f of the FMA peak\n", static_cast<long>(options.prefill),
+    std::printf("prefill  %ld tokens: %.1f tokens/s, %.1f GFLOP/s, %.2f of the FMA peak\n", static_cast<long>(text.prompt),
                 p["tokens_per_s"].get<double>(), p["gflop_s"].get<double>(), p["fraction_of_fma_peak"].get<double>());
-    std::printf("decode   %ld tokens: %.1f tokens/s, %.1f GB/s, %.2f of the bandwidth\n", static_cast<long>(options.decode),
+    std::printf("decode   %ld tokens: %.1f tokens/s, %.1f GB/s, %.2f of the bandwidth\n", static_cast<long>(text.replies),
                 d["tokens_per_s"].get<double>(), d["gb_s"].get<double>(), d["fraction_of_bandwidth"].get<double>());
   }
   if (with_image) {

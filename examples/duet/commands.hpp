@@ -54,9 +54,18 @@ int inspect(const std::string& model, bool json);
 
 int check(const std::string& model, int threads);
 
+struct AttendOptions {
+  std::string model, image, output, html;
+  std::optional<std::string> prompt;
+  std::optional<duet::Index> layer, head, max_new_tokens;
+  int threads = 0;
+  bool json = false;
+};
+int attend(const AttendOptions& options);
+
 struct BenchOptions {
   std::string model, shape, weights;
-  duet::Index prefill = 512, decode = 64;
+  std::optional<duet::Index> prefill, decode;  ///< absent: 512 and 64, or what the context has room for
   bool image = false;
   int threads = 0;
   bool json = false;

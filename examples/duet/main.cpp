@@ -93,6 +93,24 @@ int main(int argc, char** argv) {
     c->add_option("--threads", threads, "Threads to use; 0: one per core")->check(CLI::Range(0, 1024));
     c->callback([&] { result = check(model, threads); });
   }
+  AttendOptions attend_options;
+  {
+    CLI::App* c = app.add_subcommand("attend", "Draw where each word of a reply looks in the picture");
+    c->add_option("MODEL", attend_options.model, "Checkpoint folder")->required();
+    c->add_option("--image", attend_options.image, "Picture (PNG, JPEG, BMP)")->required();
+    c->add_option("--prompt", attend_options.prompt, "What to say; without it the picture is captioned");
+    CLI::Option* output = c->add_option("-o,--output", attend_options.output, "A PNG file: the picture once per word, under its heat map");
+    CLI::Option* html = c->add_option("--html", attend_options.html, "A page: hovering over a word lights up the picture");
+    c->add_option("--layer", attend_options.layer, "Of this layer alone; absent: the mean of all")->check(CLI::NonNegativeNumber);
+    c->add_option("--head", attend_options.head, "Of this head alone; absent: the mean of all")->check(CLI::NonNegativeNumber);
+    c->add_option("--max-new-tokens", attend_options.max_new_tokens, "Longest reply")->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+    CLI::Option* json_flag = c->add_flag("--json", attend_options.json, "Print one JSON object, heat maps included");
+    add_threads(c, attend_options);
+    c->callback([&, output, html, json_flag] {
+      if (output->empty() && html->empty() && json_flag->empty()) throw CLI::RequiredError("-o, --html or --json");
+      result = attend(attend_options);
+    });
+  }
   BenchOptions bench_options;
   {
     CLI::App* c = app.add_subcommand("bench", "Measure speed, as fractions of what this machine can do");

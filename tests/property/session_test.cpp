@@ -100,6 +100,62 @@ TEST(Session, TwoThreadsWithTwoSessionsEqualOneAfterTheOther) {
   EXPECT_THAT(d, ElementsAreArray(b));
 }
 
+TEST(Session, StepsTogetherHaveTheBitsOfStepsAlone) {
+  const TinyWeights weights;
+  const auto model = rotary_model(weights);
+  Machine machine(2);
+  constexpr int kSessions = 5, kSteps = 12;
+  const auto start = [&](int i) {
+    Session<RotaryModel> session(model, machine.compute, {.max_length = 200});
+    session.prefill(Prompt::causal(tiny_ids(1 + 37 * i)));
+    return session;
+  };
+  const auto id = [](int session, int step) { return static_cast<TokenId>((13 * session + 7 * step) % 97); };
+  std::vector<Session<RotaryModel>> together;
+  for (int i = 0; i < kSessions; ++i) together.push_back(start(i));
+  for (int i = 0; i < kSessions; ++i) {
+    Session<RotaryModel> alone = start(i);
+    for (int step = 0; step < kSteps; ++step) {
+      if (i == 0) {  // session s leaves after 4 + 2 s steps
+        std::vector<Session<RotaryModel>*> present;
+        std::vector<TokenId> ids;
+        for (int s = 0; s < kSessions; ++s) {
+          if (step >= 4 + 2 * s) continue;
+          present.push_back(&together[static_cast<std::size_t>(s)]);
+          ids.push_back(id(s, step));
+        }
+        Session<RotaryModel>::decode_together(present, ids);
+      }
+      if (step < 4 + 2 * i) alone.decode(id(i, step));
+    }
+    EXPECT_THAT(values(together[static_cast<std::size_t>(i)].logits()), ElementsAreArray(values(alone.logits()))) << "session " << i;
+  }
+}
+
+TEST(Session, StepsTogetherAreRefusedWholeOrDoneWhole) {
+  const TinyWeights weights;
+  const auto model = rotary_model(weights);
+  Machine machine(1);
+  Session<RotaryModel> roomy(model, machine.compute, {.max_length = 9}), full(model, machine.compute, {.max_length = 3});
+  roomy.prefill(Prompt::causal({1, 2, 3}));
+  full.prefill(Prompt::causal({1, 2, 3}));
+  Session<RotaryModel>* const both[] = {&roomy, &full};
+  Session<RotaryModel>* const twice[] = {&roomy, &roomy};
+  const TokenId ids[] = {4, 5};
+  const auto kind = [&](std::span<Session<RotaryModel>* const> sessions) {
+    try {
+      Session<RotaryModel>::decode_together(sessions, ids);
+    } catch (const Error& e) {
+      return std::optional(e.kind());
+    }
+    return std::optional<ErrorKind>();
+  };
+  EXPECT_EQ(kind(both), ErrorKind::kContextFull);
+  EXPECT_EQ(kind(twice), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(roomy.length(), 3);
+  EXPECT_EQ(full.length(), 3);
+}
+
 TEST(Session, AloneAndInABatchHaveTheSameBits) {
   const TinyWeights weights;
   const auto model = rotary_model(weights);

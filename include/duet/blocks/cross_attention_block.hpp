@@ -39,10 +39,10 @@ class CrossAttentionBranch {
     attention_.memorize(rows, store, workspace);
   }
 
-  /// `observe(branch)` sees the attention's output [rows, hidden_size] before the gate.
-  template <class Observe>
+  /// `look(branch)` sees the attention's output [rows, hidden_size] before the gate; `observe` may tap the attention.
+  template <class Look, class Observer>
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Index index, Phase phase, Workspace& workspace,
-               Observe&& observe) const {
+               Look&& look, Observer& observe) const {
     const auto frame = workspace.frame();
     const MatrixView normed = workspace.matrix(hidden.rows(), hidden.cols());  // [rows, hidden_size]
     norm_.forward(hidden, normed, workspace);
@@ -56,8 +56,9 @@ class CrossAttentionBranch {
       if constexpr (EmptyRow::kUniform) spans = attend_uniformly(s, rows, workspace);
       jobs[i] = {rows, s.memory->layer(index).pages(), spans, attended.rows(s.row_begin, s.rows), {}};
     }
-    attention_.attend(jobs, attended, normed, kernels::Store::kAssign, phase, workspace);
-    observe(ConstMatrixView(normed));
+    attention_.attend(jobs, attended, normed, kernels::Store::kAssign, phase, workspace,
+                      AttentionTaps(observe, AttentionKind::kCross, index));
+    look(ConstMatrixView(normed));
     kernels::add_scaled(normed, gate_.factor(), hidden, workspace);
   }
 
@@ -100,10 +101,10 @@ class CrossAttentionBlock {
     branch_.memorize(rows, store, workspace);
   }
 
-  template <class Observe>
+  template <class Look, class Observer>
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Index index, Phase phase, Workspace& workspace,
-               Observe&& observe) const {
-    branch_.forward(hidden, sequences, index, phase, workspace, observe);
+               Look&& look, Observer& observe) const {
+    branch_.forward(hidden, sequences, index, phase, workspace, look, observe);
     const auto frame = workspace.frame();
     const MatrixView normed = workspace.matrix(hidden.rows(), hidden.cols());  // [rows, hidden_size]
     norm_.forward(hidden, normed, workspace);

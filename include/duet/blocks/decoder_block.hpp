@@ -25,15 +25,15 @@ class DecoderBlock {
         feed_forward_(feed_forward, weights.scope("mlp")),
         feed_forward_post_norm_(weights.scope("post_feedforward_layernorm"), attention.hidden_size, norm_eps) {}
 
-  /// `between(hidden)` runs after self-attention: where GPT-2's cross-attention sits.
-  template <class Between>
+  /// `between(hidden)` runs after self-attention: where GPT-2's cross-attention sits. `observe` may tap the attention.
+  template <class Between, class Observer>
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Index layer, const kernels::RotaryAngles& angles,
-               Phase phase, Workspace& workspace, Between&& between) const {
+               Phase phase, Workspace& workspace, Between&& between, Observer& observe) const {
     const auto frame = workspace.frame();
     const MatrixView normed = workspace.matrix(hidden.rows(), hidden.cols());  // [rows, hidden_size]
     attention_norm_.forward(hidden, normed, workspace);
     add_branch(attention_post_norm_, hidden, workspace, [&](MatrixView out, kernels::Store store) {
-      self_attention(attention_, normed, sequences, layer, angles, out, store, phase, workspace);
+      self_attention(attention_, normed, sequences, layer, angles, out, store, phase, workspace, observe);
     });
     between(hidden);
     feed_forward_norm_.forward(hidden, normed, workspace);

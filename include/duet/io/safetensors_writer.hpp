@@ -1,11 +1,6 @@
 #pragma once
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -13,7 +8,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -21,6 +15,7 @@
 #include "duet/core/matrix.hpp"
 #include "duet/core/weights.hpp"
 #include "duet/io/json.hpp"
+#include "duet/io/write_file.hpp"
 
 namespace duet {
 
@@ -54,50 +49,6 @@ struct NamedTensor {
 };
 
 namespace detail {
-
-/// A new file beside `path` that becomes `path` by commit(), and vanishes without it.
-class FileInTheMaking {
- public:
-  explicit FileInTheMaking(const std::filesystem::path& path) : path_(path) {
-    constexpr int kAttempts = 100;  // other threads may be writing the same file
-    for (int i = 0; i < kAttempts && file_ < 0; ++i) {
-      part_ = path;
-      part_ += "." + std::to_string(::getpid()) + "-" + std::to_string(i) + ".part";
-      file_ = ::open(part_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (file_ < 0 && errno != EEXIST) break;
-    }
-    if (file_ < 0) throw unwritable(errno);
-  }
-  FileInTheMaking(const FileInTheMaking&) = delete;
-  FileInTheMaking& operator=(const FileInTheMaking&) = delete;
-  ~FileInTheMaking() {
-    if (file_ < 0) return;
-    ::close(file_);
-    ::unlink(part_.c_str());
-  }
-
-  void write(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ::ssize_t count = ::write(file_, bytes.data(), bytes.size());
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) throw unwritable(errno);
-      bytes = bytes.subspan(static_cast<std::size_t>(count));
-    }
-  }
-  void commit() {
-    if (::rename(part_.c_str(), path_.c_str()) != 0) throw unwritable(errno);
-    ::close(std::exchange(file_, -1));
-  }
-
- private:
-  [[nodiscard]] Error unwritable(int error) const {
-    return {ErrorKind::kFileNotReadable, path_.string(), std::generic_category().message(error), "a file that can be written",
-            "does the folder exist, with room and permission?"};
-  }
-
-  std::filesystem::path path_, part_;
-  int file_ = -1;
-};
 
 inline std::string safetensors_header(std::span<const NamedTensor* const> tensors,
                                       const std::map<std::string, std::string>& metadata, const std::string& where) {
@@ -149,7 +100,7 @@ inline void write_safetensors(const std::filesystem::path& path, std::span<const
   std::ranges::stable_sort(order, std::ranges::greater{}, [](const NamedTensor* tensor) { return size_of(tensor->dtype); });
   const std::string header = detail::safetensors_header(order, metadata, path.string());
 
-  detail::FileInTheMaking file(path);
+  FileInTheMaking file(path);
   std::byte length[8];
   for (std::size_t i = 0; i < 8; ++i) length[i] = static_cast<std::byte>(std::uint64_t{header.size()} >> (8 * i) & 0xff);
   file.write(length);

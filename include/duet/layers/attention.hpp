@@ -5,6 +5,7 @@
 
 #include "duet/kernels/attention.hpp"
 #include "duet/kernels/rope.hpp"
+#include "duet/layers/attention_taps.hpp"
 #include "duet/layers/kv_cache.hpp"
 #include "duet/layers/linear.hpp"
 #include "duet/layers/norms.hpp"
@@ -94,9 +95,12 @@ class Attention {
   }
 
   /// out (+)= attention(jobs) · W_oᵀ + b_o, the jobs' rows lying one after another in `heads`.
-  void attend(std::span<const kernels::AttentionJob> jobs, ConstMatrixView heads, MatrixView out, kernels::Store store,
-              Phase phase, Workspace& workspace) const {
+  template <class Observer>
+  void attend(std::span<kernels::AttentionJob> jobs, ConstMatrixView heads, MatrixView out, kernels::Store store, Phase phase,
+              Workspace& workspace, const AttentionTaps<Observer>& taps) const {
+    taps.prepare(jobs, config_.shape(), workspace);
     kernels::attention(jobs, config_.shape(), phase, workspace);
+    taps.show(jobs, config_.shape());
     o_proj_.forward(heads, out, phase, workspace, nullptr, store);
   }
 
@@ -138,10 +142,10 @@ class Attention {
 /// the cache slots it may see. out (+)= result.
 ///
 /// Shapes   x, out [rows, hidden_size], the rows of all sequences one after another
-template <class HeadNorm>
+template <class HeadNorm, class Observer>
 void self_attention(const Attention<HeadNorm>& attention, ConstMatrixView x, std::span<const Sequence> sequences,
                     Index layer, const kernels::RotaryAngles& angles, MatrixView out, kernels::Store store, Phase phase,
-                    Workspace& workspace) {
+                    Workspace& workspace, Observer& observe) {
   const auto frame = workspace.frame();
   const auto heads = attention.project(x, angles, phase, workspace);
   const MatrixView attended = workspace.matrix(x.rows(), heads.q.cols());
@@ -152,7 +156,7 @@ void self_attention(const Attention<HeadNorm>& attention, ConstMatrixView x, std
     store_of_layer.write(s.cache->length(), heads.k.rows(s.row_begin, s.rows), heads.v.rows(s.row_begin, s.rows));
     jobs[i] = {heads.q.rows(s.row_begin, s.rows), store_of_layer.pages(), s.visible, attended.rows(s.row_begin, s.rows), {}};
   }
-  attention.attend(jobs, attended, out, store, phase, workspace);
+  attention.attend(jobs, attended, out, store, phase, workspace, AttentionTaps(observe, AttentionKind::kSelf, layer));
 }
 
 /// Self-attention of an encoder, without a cache: `group_rows` rows at a time see one another as `visible` says.
@@ -179,7 +183,8 @@ void grouped_attention(const Attention<HeadNorm>& attention, ConstMatrixView x, 
     jobs[static_cast<std::size_t>(g)] = {heads.q.rows(g * group_rows, group_rows), pages, visible,
                                          attended.rows(g * group_rows, group_rows), {}};
   }
-  attention.attend(jobs, attended, out, store, Phase::kPrefill, workspace);
+  const NoTaps nobody;
+  attention.attend(jobs, attended, out, store, Phase::kPrefill, workspace, AttentionTaps(nobody, AttentionKind::kSelf, 0));
 }
 
 }  // namespace duet

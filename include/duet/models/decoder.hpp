@@ -115,7 +115,7 @@ class Decoder {
     const auto nothing = [](MatrixView) {};
     const auto cross = [&](MatrixView) { read_images(hidden, sequences, next_cross++, phase, workspace, observe); };
     const auto self = [&](auto&& between) {
-      blocks_[static_cast<std::size_t>(next_self)].forward(hidden, sequences, next_self, angles, phase, workspace, between);
+      blocks_[static_cast<std::size_t>(next_self)].forward(hidden, sequences, next_self, angles, phase, workspace, between, observe);
       ++next_self;
     };
     for (Index layer = 0; layer < config_.num_hidden_layers; ++layer) {
@@ -148,6 +148,7 @@ class Decoder {
     Index stack_weights = 0;  ///< of the blocks' matrices, those that run for text
     Index head_weights = 0;
     std::uint64_t bytes = 0;  ///< of both, as stored
+    Index cross_layers = 0;   ///< layers that also read the visual memory
   };
   [[nodiscard]] Cost cost() const {
     Cost cost;
@@ -157,6 +158,7 @@ class Decoder {
     };
     for (const auto& block : blocks_) block.for_each_weight([&](const WeightMatrix& w) { count(w, cost.stack_weights); });
     if constexpr (kReadsImages) {
+      cost.cross_layers = static_cast<Index>(cross_.size());
       for (const auto& block : cross_) block.for_each_weight([&](const WeightMatrix& w) { count(w, cost.stack_weights); });
     }
     count(lm_head_.weight(), cost.head_weights);
@@ -176,13 +178,13 @@ class Decoder {
       const auto look = [&](ConstMatrixView branch) { observe(Stage::kCrossAttention, index, branch); };
       const auto& block = cross_[static_cast<std::size_t>(index)];
       if (std::ranges::all_of(sequences, with_image)) {
-        block.forward(hidden, sequences, index, phase, workspace, look);
+        block.forward(hidden, sequences, index, phase, workspace, look, observe);
         return;
       }
       for (Sequence alone : sequences) {
         if (!with_image(alone)) continue;
         const MatrixView rows = hidden.rows(std::exchange(alone.row_begin, 0), alone.rows);
-        block.forward(rows, std::span(&alone, 1), index, phase, workspace, look);
+        block.forward(rows, std::span(&alone, 1), index, phase, workspace, look, observe);
       }
     }
   }

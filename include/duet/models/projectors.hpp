@@ -28,6 +28,11 @@ class LinearProjector {
   void project(ConstMatrixView features, MatrixView out, Workspace& workspace) const {
     linear_.forward(features, out, Phase::kPrefill, workspace);
   }
+  /// Calls visit(weight) for every matrix.
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    visit(linear_.weight());
+  }
 
  private:
   Linear linear_;
@@ -45,6 +50,10 @@ class IdentityOrLinear {
   [[nodiscard]] bool is_identity() const noexcept { return !linear_; }
   void project(ConstMatrixView features, MatrixView out, Workspace& workspace) const {
     linear_ ? linear_->project(features, out, workspace) : copy(features, out);
+  }
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    if (linear_) linear_->for_each_weight(visit);
   }
 
  private:
@@ -71,6 +80,11 @@ class MlpProjector {
     const MatrixView inner = workspace.matrix(features.rows(), linear_1_.out_features());
     linear_1_.forward(features, inner, Phase::kPrefill, workspace, activation_.function(workspace.kernels()));
     linear_2_.forward(inner, out, Phase::kPrefill, workspace);
+  }
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    visit(linear_1_.weight());
+    visit(linear_2_.weight());
   }
 
  private:

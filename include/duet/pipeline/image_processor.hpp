@@ -74,6 +74,8 @@ class ImageProcessor {
   explicit ImageProcessor(const JsonView& config);
 
   [[nodiscard]] PixelValues process(const Image& picture) const;
+  /// The picture after padding, resizing and cropping: the pixels that patches are cut from, as bytes.
+  [[nodiscard]] Image seen(const Image& picture) const;
 
  private:
   struct Defaults {
@@ -182,7 +184,7 @@ inline ImageProcessor::ImageProcessor(const JsonView& config) {
   std_ = read_color(config, "image_std", defaults.std);
 }
 
-inline PixelValues ImageProcessor::process(const Image& picture) const {
+inline Image ImageProcessor::seen(const Image& picture) const {
   Image image = picture;
   if (do_pad_) {
     std::array<std::uint8_t, 3> color{};
@@ -191,6 +193,11 @@ inline PixelValues ImageProcessor::process(const Image& picture) const {
   }
   if (do_resize_) image = resized(image);
   if (do_center_crop_) image = center_crop(image, crop_height_, crop_width_);
+  return image;
+}
+
+inline PixelValues ImageProcessor::process(const Image& picture) const {
+  const Image image = seen(picture);
   PixelValues result;
   result.height = image.height();
   result.width = image.width();

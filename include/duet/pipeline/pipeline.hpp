@@ -51,6 +51,13 @@ class Pipeline {
     return input;
   }
 
+  /// A picture as its patches are cut from it: padded, resized and cropped.
+  /// Errors  kFileNotReadable without preprocessor_config.json
+  [[nodiscard]] Image seen(const Image& picture) const {
+    if (!processor_) throw missing("preprocessor_config.json", "to prepare images");
+    return processor_->seen(picture);
+  }
+
   /// Which turn of a conversation a text is.
   enum class Turn : unsigned char { kFirst, kLater };
 

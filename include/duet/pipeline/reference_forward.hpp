@@ -174,19 +174,28 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
   record.add("logits", {batch, length, decoder.vocab_size()}, logits);
   if (max_new_tokens <= 0) return out;
 
-  std::vector<std::int64_t> ids;
-  Matrix steps(batch * max_new_tokens, decoder.vocab_size());
+  // The entries' sessions step together, each without its padding.
+  std::vector<Session<Model>> sessions;
+  std::vector<Session<Model>*> together;
+  sessions.reserve(static_cast<std::size_t>(batch));
   for (Index b = 0; b < batch; ++b) {
     const auto [begin, end] = inputs.unpadded(b);
     const ImageRows& mine = per_entry[static_cast<std::size_t>(b)];
     const Prompt prompt = detail::prompt_of(inputs, b, begin, end, image_token_id, mine.rows.rows(), decoder.vocab_size());
-    Session<Model> session(model, compute, {.max_length = prompt.size() + max_new_tokens - 1});
-    std::span<const float> next = session.prefill(prompt, mine);
-    for (Index step = 0; step < max_new_tokens; ++step) {
+    sessions.emplace_back(model, compute, SessionOptions{.max_length = prompt.size() + max_new_tokens - 1});
+    together.push_back(&sessions.back());
+    sessions.back().prefill(prompt, mine);
+  }
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(batch * max_new_tokens));
+  std::vector<TokenId> best(static_cast<std::size_t>(batch));
+  Matrix steps(batch * max_new_tokens, decoder.vocab_size());
+  for (Index step = 0; step < max_new_tokens; ++step) {
+    if (step > 0) Session<Model>::decode_together(together, best);
+    for (Index b = 0; b < batch; ++b) {
+      const std::span<const float> next = sessions[static_cast<std::size_t>(b)].logits();
       std::ranges::copy(next, steps.view().row(b * max_new_tokens + step).begin());
-      const auto best = static_cast<TokenId>(std::ranges::max_element(next) - next.begin());
-      ids.push_back(best);
-      if (step + 1 < max_new_tokens) next = session.decode(best);
+      best[static_cast<std::size_t>(b)] = static_cast<TokenId>(std::ranges::max_element(next) - next.begin());
+      ids[static_cast<std::size_t>(b * max_new_tokens + step)] = best[static_cast<std::size_t>(b)];
     }
   }
   out.push_back(NamedTensor::int64s("generated_ids", {batch, max_new_tokens}, ids));

@@ -63,11 +63,12 @@ class Session {
   [[nodiscard]] const VisualMemory* visual_memory() const noexcept { return memory_of(memory_); }
 
   /// Reads a prompt that continues the session, with the image tokens it speaks of; returns the logits [vocab_size] of its
-  /// last row, valid until the next call.
+  /// last row, valid until the next call. `observe` sees the stages of every chunk, and may tap attention.
   ///
   /// Errors  kContextFull, kInvalidArgument (an id out of range, an empty prompt), kShapeMismatch (placeholders); the
   ///         session is then as it was
-  std::span<const float> prefill(const Prompt& prompt, const ImageRows& rows = {}) {
+  template <class Observer = NoObserver>
+  std::span<const float> prefill(const Prompt& prompt, const ImageRows& rows = {}, Observer&& observe = {}) {
     check(prompt);
     const auto frame = workspace_.frame();
     const MatrixView hidden = workspace_.matrix(prompt.size(), model_->decoder().hidden_size());  // [prompt, hidden_size]
@@ -81,30 +82,65 @@ class Session {
       };
       const Sequence sequence{&cache_, memory_of(memory_), of(prompt.positions), of(prompt.visible),
                               of(prompt.visible_images), 0, count};
-      model_->decoder().forward(part, std::span(&sequence, 1), Phase::kPrefill, workspace_);
+      model_->decoder().forward(part, std::span(&sequence, 1), Phase::kPrefill, workspace_, observe);
       begin += count;
     }
     next_position_ = prompt.positions.back() + 1;
-    return logits_of(hidden.rows(prompt.size() - 1, 1), Phase::kPrefill);
+    const MatrixView last = workspace_.matrix(1, hidden.cols());
+    model_->decoder().normalize(hidden.rows(prompt.size() - 1, 1), last, workspace_);
+    model_->decoder().logits(last, logits_, Phase::kPrefill, workspace_);
+    return logits();
   }
 
   /// Reads one more token; returns the logits [vocab_size] for the next, valid until the next call.
   ///
   /// Errors  kContextFull, kInvalidArgument; the session is then as it was
-  std::span<const float> decode(TokenId id) {
-    check_room(1);
-    check_id(id);
-    const auto frame = workspace_.frame();
-    const MatrixView hidden = workspace_.matrix(1, model_->decoder().hidden_size());
-    model_->decoder().embed(std::span(&id, 1), hidden);
-    const VisualMemory* memory = memory_of(memory_);
-    const kernels::KeyRange visible{0, cache_.length() + 1};
-    const kernels::KeyRange images{0, memory == nullptr ? 0 : memory->num_rows()};
-    const Sequence sequence{&cache_, memory, {&next_position_, 1}, {&visible, 1}, {&images, 1}, 0, 1};
-    model_->decoder().forward(hidden, std::span(&sequence, 1), Phase::kDecode, workspace_);
-    ++next_position_;
-    return logits_of(hidden, Phase::kDecode);
+  template <class Observer = NoObserver>
+  std::span<const float> decode(TokenId id, Observer&& observe = {}) {
+    Session* const self = this;
+    decode_together(std::span(&self, 1), std::span(&id, 1), observe);
+    return logits();
   }
+
+  /// One more token for each of several sessions of one model, in one pass that reads every weight once. Sessions may join
+  /// and leave between any two steps; what each gets, in its logits(), has the bits it would get alone.
+  ///
+  /// Errors  kContextFull, kInvalidArgument (an id out of range, a session twice or of another model); all sessions are
+  ///         then as they were
+  /// Cost    as one decode while weights dominate; scratch comes from the first session's workspace
+  template <class Observer = NoObserver>
+  static void decode_together(std::span<Session* const> sessions, std::span<const TokenId> ids, Observer&& observe = {}) {
+    check_together(sessions, ids);
+    if (sessions.empty()) return;
+    const Model& model = *sessions.front()->model_;
+    Workspace& workspace = sessions.front()->workspace_;
+    const auto frame = workspace.frame();
+    const auto count = static_cast<Index>(sessions.size());
+    const MatrixView hidden = workspace.matrix(count, model.decoder().hidden_size());  // [sessions, hidden_size]
+    model.decoder().embed(ids, hidden);
+    const auto sequences = workspace.array<Sequence>(count);
+    const auto visible = workspace.array<kernels::KeyRange>(count), images = workspace.array<kernels::KeyRange>(count);
+    for (std::size_t i = 0; i < sessions.size(); ++i) {
+      Session& s = *sessions[i];
+      const VisualMemory* memory = memory_of(s.memory_);
+      visible[i] = {0, s.cache_.length() + 1};
+      images[i] = {0, memory == nullptr ? 0 : memory->num_rows()};
+      sequences[i] = {&s.cache_, memory, {&s.next_position_, 1}, {&visible[i], 1}, {&images[i], 1}, static_cast<Index>(i), 1};
+    }
+    model.decoder().forward(hidden, sequences, Phase::kDecode, workspace, observe);
+    const MatrixView normed = workspace.matrix(count, hidden.cols());
+    model.decoder().normalize(hidden, normed, workspace);
+    const MatrixView logits =
+        count == 1 ? sessions.front()->logits_.view() : workspace.matrix(count, model.decoder().vocab_size());
+    model.decoder().logits(normed, logits, Phase::kDecode, workspace);
+    for (std::size_t i = 0; i < sessions.size(); ++i) {
+      ++sessions[i]->next_position_;
+      if (count > 1) copy(logits.rows(static_cast<Index>(i), 1), sessions[i]->logits_);
+    }
+  }
+
+  /// The logits [vocab_size] of the row read last.
+  [[nodiscard]] std::span<const float> logits() const noexcept { return logits_.view().row(0); }
 
   /// Forgets the text and keeps the images' memory.
   void restart() noexcept {
@@ -157,6 +193,22 @@ class Session {
     for (const TokenId id : prompt.ids) check_id(id);
   }
 
+  static void check_together(std::span<Session* const> sessions, std::span<const TokenId> ids) {
+    if (sessions.size() != ids.size()) {
+      throw Error(ErrorKind::kInvalidArgument, "ids", std::to_string(ids.size()), concat(sessions.size(), ", one for each session"));
+    }
+    for (std::size_t i = 0; i < sessions.size(); ++i) {
+      if (sessions[i]->model_ != sessions.front()->model_) {
+        throw Error(ErrorKind::kInvalidArgument, concat("session ", i), "one of another model", "sessions of one model");
+      }
+      if (std::ranges::find(sessions.first(i), sessions[i]) != sessions.begin() + static_cast<std::ptrdiff_t>(i)) {
+        throw Error(ErrorKind::kInvalidArgument, concat("session ", i), "a session that is already there", "each session once");
+      }
+      sessions[i]->check_room(1);
+      sessions[i]->check_id(ids[i]);
+    }
+  }
+
   /// Rows to run next: up to prefill_chunk, but a row that sees keys after itself keeps their rows in its chunk.
   [[nodiscard]] Index chunk(const Prompt& prompt, Index begin) const {
     const Index read = cache_.length() - begin;  // slot of prompt row 0
@@ -165,13 +217,6 @@ class Session {
       end = std::max(end, std::min(prompt.size(), prompt.visible[static_cast<std::size_t>(i)].end - read));
     }
     return end - begin;
-  }
-
-  std::span<const float> logits_of(MatrixView row, Phase phase) {
-    const MatrixView normed = workspace_.matrix(1, row.cols());
-    model_->decoder().normalize(row, normed, workspace_);
-    model_->decoder().logits(normed, logits_, phase, workspace_);
-    return std::as_const(logits_).view().row(0);
   }
 
   /// Scratch of one decode step, generously: every matrix a layer holds at once, for one row, and the kernels' own.

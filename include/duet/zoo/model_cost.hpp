@@ -15,6 +15,7 @@ inline double gflop(double multiply_adds) { return 2e-9 * multiply_adds; }
 template <class Recipe>
 void describe_vision(const VisionTransformer<Recipe>& vision, ModelInfo& info) {
   const VisionConfig& c = vision.config();
+  info.num_channels = c.num_channels;
   info.image_size = c.image_size;
   info.patch_size = c.patch_size;
   info.vision_hidden_size = c.hidden_size;
@@ -41,6 +42,7 @@ void describe_text(const Decoder<Recipe, Cross>& decoder, ModelInfo& info) {
   info.text_gflop_per_token = gflop(static_cast<double>(cost.stack_weights));
   info.head_gflop = gflop(static_cast<double>(cost.head_weights));
   info.text_bytes_per_token = cost.bytes;
+  info.cross_attention_layers = cost.cross_layers;
 }
 
 }  // namespace detail
@@ -55,6 +57,11 @@ void describe(const VisionLanguageModel<Vision, Projection, Text, Fusion>& model
   info.fusion = Fusion::kName;
   detail::describe_text(model.decoder(), info);
   detail::describe_vision(model.vision(), info);
+  if constexpr (requires { model.projector().for_each_weight([](const WeightMatrix&) {}); }) {
+    model.projector().for_each_weight([&](const WeightMatrix& w) {
+      info.vision_gflop += detail::gflop(static_cast<double>(info.tokens_per_image * w.in_features * w.out_features));
+    });
+  }
 }
 template <class Vision>
 void describe(const ImageClassifier<Vision>& model, ModelInfo& info) {
