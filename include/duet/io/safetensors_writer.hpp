@@ -97,8 +97,9 @@ class FileInTheMaking {
  private:
   /// What a symbolic link stands for, so that the link stays.
   static std::filesystem::path behind_links(const std::filesystem::path& path) {
-    std::error_code error;
     if (path.empty()) throw Error(ErrorKind::kFileNotReadable, "output file", "an empty name", "a path");
+    std::error_code error;
+    if (!std::filesystem::is_symlink(path, error)) return path;
     std::filesystem::path real = std::filesystem::weakly_canonical(path, error);
     return error ? path : real;
   }
