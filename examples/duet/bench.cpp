@@ -147,7 +147,7 @@ int bench(const BenchOptions& options) {
     }
   });
   const duet::ModelInfo& info = model->info();
-  const bool has_text = info.head_gflop > 0, has_vision = info.vision_gflop > 0;
+  const bool has_text = info.writes_text(), has_vision = info.reads_images();
   const bool with_image = has_vision && (options.image || !has_text);
   if (options.image && !has_vision) {
     throw duet::Error(duet::ErrorKind::kInvalidArgument, "--image", "a model that reads text alone", "one that reads images");
@@ -195,7 +195,7 @@ int bench(const BenchOptions& options) {
   result["peak_rss_mb"] = peak_megabytes() - limits.megabytes();
   result["probes"] = limits.probes();
   if (options.json) {
-    std::cout << result.dump() << '\n';
+    std::cout << result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
     return 0;
   }
   std::printf("%s, %s weights, %d threads, %s kernels\n", result["model"].get<std::string>().c_str(), info.dtypes.c_str(),

@@ -115,7 +115,8 @@ void check_run(const duet::AnyModel& model, const std::filesystem::path& path, c
   const std::string name = path.filename().string();
   const duet::ReferenceInputs inputs = read_inputs(file, model.rules());
   const TensorView* ids = file.tensors().find("generated_ids");
-  const Index new_tokens = ids != nullptr && ids->shape.size() == 2 ? ids->shape[1] : 0;
+  const bool has_ids = ids != nullptr && ids->shape.size() == 2 && ids->shape[0] > 0;  // else shape[1] may be anything
+  const Index new_tokens = has_ids ? ids->shape[1] : 0;
   std::set<std::string> done;
   for (const NamedTensor& stage : model.forward(inputs, new_tokens)) {
     const TensorView* golden = file.tensors().find(stage.name);
@@ -170,10 +171,12 @@ int check(const std::string& model_folder, int threads) {
   const std::filesystem::path folder(model_folder);
   const auto model = load_model(folder, {threads});
   std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("golden") && name.ends_with(".safetensors")) files.push_back(entry.path());
+  std::error_code unlisted;
+  for (std::filesystem::directory_iterator it(folder, unlisted), end; it != end; it.increment(unlisted)) {
+    const std::string name = it->path().filename().string();
+    if (name.starts_with("golden") && name.ends_with(".safetensors")) files.push_back(it->path());
   }
+  if (unlisted) throw duet::Error(duet::ErrorKind::kFileNotReadable, model_folder, unlisted.message(), "a folder that can be listed");
   // Preprocessing comes first in a model, then the main run.
   const auto rank = [](const std::filesystem::path& p) { return p.filename() == "golden_preproc.safetensors" ? 0 : 1; };
   std::ranges::sort(files, [&](const auto& a, const auto& b) { return std::pair(rank(a), a) < std::pair(rank(b), b); });

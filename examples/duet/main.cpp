@@ -3,6 +3,7 @@
 #include <exception>
 #include <iostream>
 #include <new>
+#include <stdexcept>
 
 #include "commands.hpp"
 #include "duet/core/error.hpp"
@@ -15,6 +16,17 @@ enum Exit : int { kWell = 0, kBadInput = 1, kUsage = 2 };
 template <class Options>
 void add_threads(CLI::App* command, Options& options) {
   command->add_option("--threads", options.threads, "Threads to use; 0: one per core")->check(CLI::Range(0, 1024));
+}
+
+/// Every element says something: "1,,2" is a slip, not 1, 0, 2.
+const CLI::Validator kNotEmpty([](std::string& text) { return text.empty() ? std::string("must not be empty") : std::string(); }, "");
+
+CLI::Range counts() { return CLI::Range(std::int64_t{1}, std::int64_t{1} << 30); }
+
+/// What was printed must have arrived: the disk may be full.
+void flush_output() {
+  if (std::cout.flush() && std::fflush(stdout) == 0) return;
+  throw duet::Error(duet::ErrorKind::kFileNotReadable, "standard output", "a write error", "room for the whole output");
 }
 
 }  // namespace
@@ -31,15 +43,15 @@ int main(int argc, char** argv) {
     c->add_option("MODEL", run_options.model, "Checkpoint folder")->required();
     c->add_option("--image", run_options.images, "Picture (PNG, JPEG, BMP); may be given several times");
     CLI::Option* prompt = c->add_option("--prompt", run_options.prompt, "What to say");
-    c->add_option("--prompt-ids", run_options.prompt_ids, "The prompt as token ids: 1,2,3")->delimiter(',')->excludes(prompt);
-    c->add_option("--max-new-tokens", run_options.max_new_tokens, "Longest reply")->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+    c->add_option("--prompt-ids", run_options.prompt_ids, "The prompt as token ids: 1,2,3")->delimiter(',')->check(kNotEmpty)->excludes(prompt);
+    c->add_option("--max-new-tokens", run_options.max_new_tokens, "Longest reply")->check(counts());
     c->add_option("--temperature", run_options.temperature, "0: greedy");
     c->add_option("--top-k", run_options.top_k, "Keep the k likeliest tokens; 0: all");
     c->add_option("--top-p", run_options.top_p, "Keep the likeliest tokens that together reach p");
     c->add_option("--min-p", run_options.min_p, "Keep tokens at least this likely, relative to the likeliest");
     c->add_option("--repetition-penalty", run_options.repetition_penalty, "Above 1 discourages repetition");
     c->add_option("--seed", run_options.seed, "The same seed gives the same text");
-    c->add_option("--stop", run_options.stop, "End the reply before this text; may be given several times");
+    c->add_option("--stop", run_options.stop, "End the reply before this text; may be given several times")->check(kNotEmpty);
     c->add_flag("--json", run_options.json, "Print one JSON object");
     add_threads(c, run_options);
     c->callback([&] { result = run(run_options); });
@@ -48,8 +60,8 @@ int main(int argc, char** argv) {
   {
     CLI::App* c = app.add_subcommand("chat", "Converse; /image FILE, /clear, /quit");
     c->add_option("MODEL", chat_options.model, "Checkpoint folder")->required();
-    c->add_option("--context", chat_options.context, "Positions kept")->check(CLI::PositiveNumber);
-    c->add_option("--max-new-tokens", chat_options.max_new_tokens, "Longest reply")->check(CLI::PositiveNumber);
+    c->add_option("--context", chat_options.context, "Positions kept")->check(counts());
+    c->add_option("--max-new-tokens", chat_options.max_new_tokens, "Longest reply")->check(counts());
     c->add_option("--temperature", chat_options.temperature, "0: greedy");
     c->add_option("--seed", chat_options.seed, "The same seed gives the same text");
     add_threads(c, chat_options);
@@ -61,7 +73,8 @@ int main(int argc, char** argv) {
     c->add_option("MODEL", forward_options.model, "Checkpoint folder")->required();
     c->add_option("IN", forward_options.input, "Tensors named inputs.<argument>")->required();
     c->add_option("OUT", forward_options.output, "Where the stages go")->required();
-    c->add_option("--max-new-tokens", forward_options.max_new_tokens, "Also generate greedily, ignoring end of text")->check(CLI::NonNegativeNumber);
+    c->add_option("--max-new-tokens", forward_options.max_new_tokens, "Also generate greedily, ignoring end of text")
+        ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
     add_threads(c, forward_options);
     c->callback([&] { result = forward(forward_options); });
   }
@@ -119,16 +132,21 @@ int main(int argc, char** argv) {
         ->check(CLI::IsMember({"gpt2", "smollm2-135m", "llama-3.2-1b", "vit-b16", "clip-l14-336", "siglip-b16-512"}))
         ->excludes(folder);
     c->add_option("--weights", bench_options.weights, "Storage of the weights")->check(CLI::IsMember({"f32", "bf16", "f16"}));
-    c->add_option("--prefill", bench_options.prefill, "Prompt tokens")->check(CLI::PositiveNumber);
-    c->add_option("--decode", bench_options.decode, "Tokens to decode")->check(CLI::PositiveNumber);
+    c->add_option("--prefill", bench_options.prefill, "Prompt tokens")->check(counts());
+    c->add_option("--decode", bench_options.decode, "Tokens to decode")->check(counts());
     c->add_flag("--image", bench_options.image, "Also encode an image");
     c->add_flag("--json", bench_options.json, "Print one JSON object");
     add_threads(c, bench_options);
     c->callback([&] { result = bench(bench_options); });
   }
 
+  if (argc > 1 && argv[1][0] != '-' && app.get_subcommands([&](CLI::App* c) { return c->check_name(argv[1]); }).empty()) {
+    std::cerr << argv[1] << ": no such verb\nRun with --help for more information.\n";
+    return kUsage;
+  }
   try {
     app.parse(argc, argv);
+    flush_output();
   } catch (const CLI::ParseError& e) {
     const int code = app.exit(e);  // prints help or what was wrong
     return code == 0 ? kWell : kUsage;
@@ -136,7 +154,10 @@ int main(int argc, char** argv) {
     std::cerr << "duet: " << e.what() << '\n';
     return kBadInput;
   } catch (const std::bad_alloc&) {
-    std::cerr << "duet: not enough memory\n";
+    std::cerr << "duet: memory: got less than this takes, expected more; a smaller model, picture or context may fit\n";
+    return kBadInput;
+  } catch (const std::length_error&) {
+    std::cerr << "duet: memory: got a size beyond any memory, expected less; is the model's folder as it was downloaded?\n";
     return kBadInput;
   } catch (const std::exception& e) {
     std::cerr << "duet: " << e.what() << '\n';

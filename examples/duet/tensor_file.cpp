@@ -1,7 +1,8 @@
 #include "tensor_file.hpp"
 
+#include <cmath>
 #include <cstring>
-
+#include <limits>
 
 using duet::concat;
 using duet::DType;
@@ -40,6 +41,14 @@ double number_at(const TensorView& view, std::size_t i) {
   return 0;
 }
 
+/// `value` as an integer type.
+template <class T>
+T integer(double value, std::string_view name) {
+  constexpr double kLeast = std::numeric_limits<T>::min(), kEnd = 2.0 * (std::numeric_limits<T>::max() / 2 + 1);
+  if (value >= kLeast && value < kEnd && value == std::floor(value)) return static_cast<T>(value);
+  throw Error(ErrorKind::kInvalidArgument, std::string(name), concat(value), concat("integers between ", kLeast, " and ", kEnd - 1));
+}
+
 /// A [batch, length] tensor of the same shape as the ids, or nothing.
 template <class T>
 std::vector<T> optional_integers(const TensorFile& file, std::string_view name, const std::vector<Index>& shape) {
@@ -49,7 +58,7 @@ std::vector<T> optional_integers(const TensorFile& file, std::string_view name, 
     throw Error(ErrorKind::kShapeMismatch, std::string(name), duet::shape_text(view->shape), duet::shape_text(shape));
   }
   std::vector<T> result;
-  for (const double value : numbers(*view)) result.push_back(static_cast<T>(value));
+  for (const double value : numbers(*view)) result.push_back(integer<T>(value, name));
   return result;
 }
 
@@ -89,7 +98,7 @@ duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::PromptRule
     }
     inputs.batch = ids->shape[0];
     inputs.length = ids->shape[1];
-    for (const double value : numbers(*ids)) inputs.input_ids.push_back(static_cast<duet::TokenId>(value));
+    for (const double value : numbers(*ids)) inputs.input_ids.push_back(integer<duet::TokenId>(value, ids_name));
     const std::string mask = encoder_decoder ? "inputs.decoder_attention_mask" : "inputs.attention_mask";
     inputs.attention_mask = optional_integers<std::uint8_t>(file, mask, ids->shape);
     inputs.position_ids = optional_integers<Index>(file, "inputs.position_ids", ids->shape);

@@ -74,6 +74,12 @@ TEST(Usage, WrongOptionsAreExitCodeTwo) {
   EXPECT_EQ(duet_program("run " + kMethodA + " --max-new-tokens minus").code, 2);
   EXPECT_EQ(duet_program("bench --shape unknown").code, 2);
   EXPECT_EQ(duet_program("--help").code, 0);
+  EXPECT_EQ(duet_program("run " + kMethodA + " --prompt-ids 1,,2").code, 2);
+  EXPECT_EQ(duet_program("run " + kMethodA + " --prompt-ids ''").code, 2);
+  EXPECT_EQ(duet_program("run " + kMethodA + " --prompt x --stop ''").code, 2);
+  const Outcome verb = duet_program("frobnicate");
+  EXPECT_EQ(verb.code, 2);
+  EXPECT_THAT(verb.err, HasSubstr("frobnicate"));
 }
 
 TEST(BadInput, GivesOneClearLine) {
@@ -88,7 +94,10 @@ TEST(BadInput, GivesOneClearLine) {
   clear("inspect '" + here + "'", "config.json");
   clear("run " + kMethodB + " --image /no/such.png", "/no/such.png");
   clear("run " + kMethodB + " --image '" + golden("llava-0/config.json") + "'", "PNG, JPEG or BMP");
-  clear("run '" + golden("vit-0") + "' --prompt x", "");
+  clear("run '" + golden("vit-0") + "' --prompt x", "writes no text");
+  clear("run " + kMethodB, "neither text nor an image");
+  clear("run '" + golden("gpt2-0") + "' --image " + kScene + " --prompt-ids 1,2", "reads text alone");
+  clear("forward '" + golden("vit-0") + "' '" + golden("vit-0/config.json") + "' '" + here + "/x'", "a JSON file");
   clear("run '" + golden("gpt2-0") + "' --prompt hello", "tokenizer.json");
   clear("run '" + golden("llama-0") + "' --prompt-ids 1,2,99999", "99999");
   clear("preprocess '" + golden("llama-0") + "' " + kScene + " -o '" + here + "/x.safetensors'", "preprocessor_config.json");
@@ -106,12 +115,27 @@ TEST(BadInput, GivesOneClearLine) {
   with("config.json", config.substr(0, config.size() / 2), "config.json");
   with("config.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull");
   with("config.json", "{\"model_type\": \"mystery\"}", "mystery");
+  with("config.json", "{}", "transformers checkpoint");
   with("config.json", "{\"model_type\": \"llama\", \"hidden_size\": -4}", "hidden_size");
+  for (const auto& [key, value] : std::initializer_list<std::pair<const char*, const char*>>{  // each overflows or overruns something
+           {"hidden_size", "4611686018427387904"}, {"num_attention_heads", "4611686018427387904"}, {"head_dim", "9223372036854775807"},
+           {"vocab_size", "1099511627776"}, {"partial_rotary_factor", "2.0"}, {"partial_rotary_factor", "-1"}, {"rope_theta", "0"}}) {
+    nlohmann::json changed = nlohmann::json::parse(config);
+    changed[key] = nlohmann::json::parse(value);
+    for (const char* nested : {"rope_parameters", "rope_scaling"}) changed.erase(nested);
+    with("config.json", changed.dump(), key);
+  }
   with("model.safetensors", weights.substr(0, weights.size() / 2), "download");
   with("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull");
   with("model.safetensors", std::string(100, 'x'), "model.safetensors");
   fs::rename(model / "model.safetensors", model / "pytorch_model.bin");
   clear("inspect '" + model.string() + "'", "python3 -c");
+}
+
+TEST(Output, ThatDoesNotArriveIsAnError) {
+  const std::string command = std::string("'") + DUET_PROGRAM + "' inspect '" + golden("vit-0") + "' >/dev/full 2>/dev/null";
+  const int status = std::system(command.c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 1);
 }
 
 TEST(Inspect, TellsFamilyFusionAndUnusedTensors) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <locale>
 #include <sstream>
 #include <stdexcept>
@@ -32,6 +33,17 @@ std::string concat(const Parts&... parts) {
   return std::move(text).str();
 }
 
+namespace detail {
+
+/// A piece of a file's text for an error message: not longer than a line, and cut between characters.
+inline std::string shown(std::string_view text, std::size_t most = 120) {
+  if (text.size() <= most) return std::string(text);
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xC0) == 0x80) --most;
+  return concat(text.substr(0, most), "...");
+}
+
+}  // namespace detail
+
 /// Thrown for every problem with input, never for one of ours. what() reads `where: got X, expected Y; hint`.
 class Error : public std::runtime_error {
  public:
@@ -53,9 +65,10 @@ class Error : public std::runtime_error {
  private:
   static std::string message(std::string_view where, std::string_view got, std::string_view expected,
                              std::string_view hint) {
-    std::string text = concat(where, ": got ", got, ", expected ", expected);
+    constexpr std::size_t kMost = 400;
+    std::string text = concat(where, ": got ", detail::shown(got, kMost), ", expected ", expected);
     if (!hint.empty()) text += concat("; ", hint);
-    for (char& c : text) {  // one line, whatever a file's bytes were
+    for (char& c : text) {  // one line of readable length, whatever a file's bytes were
       if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
     }
     return text;

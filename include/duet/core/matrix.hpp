@@ -139,8 +139,7 @@ class AlignedBuffer {
 class Matrix {
  public:
   Matrix() = default;
-  Matrix(Index rows, Index cols)
-      : storage_(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols)), rows_(rows), cols_(cols) {
+  Matrix(Index rows, Index cols) : storage_(product(rows, cols)), rows_(rows), cols_(cols) {
     std::fill_n(storage_.data(), storage_.size(), 0.0f);
   }
   [[nodiscard]] static Matrix clone(ConstMatrixView from) {
@@ -162,6 +161,12 @@ class Matrix {
   [[nodiscard]] float operator()(Index i, Index j) const noexcept { return view()(i, j); }
 
  private:
+  static std::size_t product(Index rows, Index cols) {
+    std::size_t result = 0;
+    if (__builtin_mul_overflow(rows, cols, &result)) throw std::bad_array_new_length();
+    return result;
+  }
+
   AlignedBuffer<float> storage_;
   Index rows_ = 0, cols_ = 0;
 };

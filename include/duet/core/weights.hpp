@@ -102,9 +102,13 @@ class Weights {
   /// Whether the checkpoint holds the tensor that `name` (".weight" and all) stands for.
   [[nodiscard]] bool contains(std::string_view name) const { return contains_(source_, stored_name(name).full); }
 
-  /// A tensor of exactly `shape`. Throws Error{kMissingTensor} or {kShapeMismatch}, naming the tensor and its file.
+  /// A tensor of floats and of exactly `shape`. Throws Error{kMissingTensor}, {kShapeMismatch} or {kUnsupportedDtype}, naming
+  /// the tensor and its file.
   [[nodiscard]] TensorView tensor(std::string_view name, std::initializer_list<Index> shape) const {
-    return checked(stored_name(name).full, std::span(shape.begin(), shape.size()));
+    const std::string full = stored_name(name).full;
+    TensorView view = checked(full, std::span(shape.begin(), shape.size()));
+    require_float(view, full);
+    return view;
   }
   /// Values of any stored shape with `size` elements in all, as floats.
   [[nodiscard]] std::vector<float> vector(std::string_view name, Index size) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -20,7 +21,7 @@ class CheckpointFolder {
  public:
   explicit CheckpointFolder(const std::filesystem::path& path) : path_(path) {
     std::error_code ignored;
-    if (!std::filesystem::exists(path, ignored)) throw not_a_folder("nothing there", "is the path right?");
+    if (!std::filesystem::exists(path, ignored)) throw not_a_folder("nothing there", where_from());
     if (!std::filesystem::is_directory(path, ignored)) {
       if (path.extension() == ".gguf") {
         throw not_a_folder("a GGUF file", "Duet reads the Hugging Face folder that it was made from");
@@ -54,6 +55,13 @@ class CheckpointFolder {
     return has(name) ? read_json_file(path_ / name) : nlohmann::json::object();
   }
 
+  /// What to do about a path that is not there: "organisation/model" may be the Hub's name of a model.
+  [[nodiscard]] std::string where_from() const {
+    const std::string text = path_.string();
+    const bool hub_name = path_.is_relative() && !text.starts_with('.') && !text.ends_with('/') && std::ranges::count(text, '/') == 1;
+    return hub_name ? concat("is the path right? Duet does not download; this does: hf download ", text, " --local-dir FOLDER") : "is the path right?";
+  }
+
   [[nodiscard]] Error not_a_folder(std::string got, std::string hint) const {
     return {ErrorKind::kFileNotReadable, path_.string(), std::move(got), "a checkpoint folder with config.json", std::move(hint)};
   }
@@ -65,6 +73,7 @@ class CheckpointFolder {
       return snapshot.empty() ? "this is a Hub cache without a complete snapshot: download the model again"
                               : concat("this is a Hub cache; its checkpoint is ", snapshot);
     }
+    if (has("model_index.json")) return "this is a diffusers pipeline: Duet runs language and vision models of transformers";
     if (has("adapter_config.json")) return "this is an adapter: merge it into its base model and save that";
     std::string inner;
     std::error_code ignored;

@@ -76,6 +76,12 @@ inline std::string_view image_format(std::span<const std::byte> file) {
   if (r.has(0, std::string_view("II*\0", 4)) || r.has(0, std::string_view("MM\0*", 4))) return "TIFF";
   if (r.has(4, "ftypavif")) return "AVIF";
   if (r.has(4, "ftyphei") || r.has(4, "ftypmif")) return "HEIC";
+  if (r.has(0, "\xff\x0a") || r.has(4, "JXL ")) return "JPEG XL";
+  if (r.has(4, "jP  ")) return "JPEG 2000";
+  if (r.has(0, "8BPS")) return "Photoshop";
+  if (r.has(0, "%PDF")) return "PDF";
+  if (r.has(0, "<svg") || r.has(0, "<?xml")) return "SVG";
+  if (r.has(0, "<!DOCTYPE") || r.has(0, "<!doctype") || r.has(0, "<html")) return "a web page";
   if (r.has(0, "P1") || r.has(0, "P2") || r.has(0, "P3") || r.has(0, "P4") || r.has(0, "P5") || r.has(0, "P6")) return "PNM";
   if (r.has(0, "version https://git-lfs")) return "a Git LFS pointer";
   return "";
@@ -112,8 +118,12 @@ inline Image Image::decode(std::span<const std::byte> file, const std::string& w
   };
   const std::string_view format = detail::image_format(file);
   if (format != "PNG" && format != "JPEG" && format != "BMP") {
+    const std::string_view hint = format.empty()                    ? ""
+                                  : format == "a Git LFS pointer"   ? "run: git lfs pull"
+                                  : format == "a web page"          ? "download the picture itself"
+                                                                    : "convert it to PNG or JPEG";
     throw malformed(format.empty() ? concat(file.size(), " bytes of no known picture format") : std::string(format),
-                    "a PNG, JPEG or BMP picture", format == "a Git LFS pointer" ? "run: git lfs pull" : "");
+                    "a PNG, JPEG or BMP picture", std::string(hint));
   }
   if (file.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
     throw malformed(concat(file.size(), " bytes"), "a file below 2 GB");
@@ -122,9 +132,10 @@ inline Image Image::decode(std::span<const std::byte> file, const std::string& w
   const int size = static_cast<int>(file.size());
   int width = 0, height = 0, channels = 0;
   const auto refused = [&] {
-    const char* reason = stb::failure_reason();
-    return malformed(concat("a damaged or unusual ", format, " (", reason == nullptr ? "unknown" : reason, ")"),
-                     "a picture that decodes", "is the file complete?");
+    const char* text = stb::failure_reason();
+    const std::string_view reason = text == nullptr ? "" : text;
+    return malformed(concat("a damaged or unusual ", format, reason.empty() ? "" : concat(" (", reason, ")")), "a picture that decodes",
+                     "is the file complete?");
   };
   if (stb::info_from_memory(bytes, size, &width, &height, &channels) == 0) throw refused();
   if (width <= 0 || height <= 0 || std::int64_t{width} * height > kMaxPixels) {

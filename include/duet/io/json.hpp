@@ -1,10 +1,12 @@
 #pragma once
 
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -13,6 +15,7 @@
 
 #include "duet/core/error.hpp"
 #include "duet/core/matrix.hpp"
+#include "duet/io/mapped_file.hpp"
 
 namespace duet {
 
@@ -38,6 +41,13 @@ inline bool nests_deeper_than(std::string_view text, int limit) {
   return false;
 }
 
+/// What nlohmann/json found, without its own name for it.
+inline std::string json_problem(const nlohmann::json::exception& error) {
+  std::string_view text = error.what();
+  if (const auto end = text.find("] "); text.starts_with("[json.exception.") && end != std::string_view::npos) text.remove_prefix(end + 2);
+  return shown(text, 200);
+}
+
 }  // namespace detail
 
 /// The first line of a file that Git LFS put in place of the real one.
@@ -53,22 +63,12 @@ inline void reject_lfs_pointer(std::string_view text, const std::string& where) 
 /// A whole file as bytes in a string.
 /// Errors  kFileNotReadable; kMalformedFile beyond `limit` bytes
 inline std::string read_text_file(const std::filesystem::path& path, std::uint64_t limit = std::uint64_t{1} << 28) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {
-    throw Error(ErrorKind::kFileNotReadable, path.string(), "a folder", "a file");
+  const MappedFile file(path);
+  const std::span<const std::byte> bytes = file.bytes();
+  if (bytes.size() > limit) {
+    throw Error(ErrorKind::kMalformedFile, path.string(), concat(bytes.size(), " bytes"), concat("at most ", limit));
   }
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) throw Error(ErrorKind::kFileNotReadable, path.string(), "no readable file", "one");
-  const auto size = static_cast<std::uint64_t>(std::max<std::streamoff>(0, file.tellg()));
-  if (size > limit) {
-    throw Error(ErrorKind::kMalformedFile, path.string(), concat(size, " bytes"), concat("at most ", limit));
-  }
-  std::string text(static_cast<std::size_t>(size), '\0');
-  file.seekg(0);
-  if (!file.read(text.data(), static_cast<std::streamsize>(size))) {
-    throw Error(ErrorKind::kFileNotReadable, path.string(), "a read error", "its contents");
-  }
-  return text;
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 /// Parses JSON from memory; `where` names it in errors.
@@ -82,7 +82,7 @@ inline nlohmann::json parse_json(std::string_view text, const std::string& where
   try {
     return nlohmann::json::parse(text);
   } catch (const nlohmann::json::exception& e) {
-    throw Error(ErrorKind::kMalformedFile, where, e.what(), "a JSON document", "is the download complete?");
+    throw Error(ErrorKind::kMalformedFile, where, concat("no JSON (", detail::json_problem(e), ")"), "a JSON document", "is the download complete?");
   }
 }
 
@@ -101,6 +101,8 @@ class JsonView {
 
   [[nodiscard]] const nlohmann::json& json() const noexcept { return *value_; }
   [[nodiscard]] const std::string& where() const noexcept { return where_; }
+  /// What stands before a key of this object in errors: "config.json: " or "config.json: text_config."
+  [[nodiscard]] std::string prefix() const { return where_ + (where_.ends_with(".json") ? ": " : "."); }
 
   [[nodiscard]] bool contains(std::string_view key) const {
     if (!value_->is_object()) return false;
@@ -158,8 +160,9 @@ class JsonView {
       if (value_->is_number_integer() && !value_->is_number_unsigned() && std::in_range<T>(value_->get<std::int64_t>())) return static_cast<T>(value_->get<std::int64_t>());
       throw wrong_here(concat("an integer between ", +std::numeric_limits<T>::min(), " and ", +std::numeric_limits<T>::max()));
     } else if constexpr (std::is_floating_point_v<T>) {
-      if (value_->is_number()) return value_->get<T>();
-      throw wrong_here("a number");
+      constexpr double kMost = std::numeric_limits<T>::max();
+      if (value_->is_number() && std::abs(value_->get<double>()) <= kMost) return value_->get<T>();
+      throw wrong_here(value_->is_number() ? concat("a number of at most ", kMost) : "a number");
     } else if constexpr (std::is_same_v<T, std::string>) {
       if (value_->is_string()) return value_->get<std::string>();
       throw wrong_here("a string");
@@ -172,7 +175,7 @@ class JsonView {
 
  private:
   [[nodiscard]] std::string path(std::string_view key) const {
-    return concat(where_, where_.ends_with(".json") ? ": " : ".", key);
+    return concat(prefix(), key);
   }
   [[nodiscard]] Error wrong(std::string_view key, std::string got, std::string expected) const {
     return {ErrorKind::kInvalidArgument, path(key), std::move(got), std::move(expected)};

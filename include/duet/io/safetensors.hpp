@@ -105,7 +105,10 @@ class SafetensorsFile {
     } kOthers[] = {{"GGUF", "a GGUF file", "Duet reads the Hugging Face folder that it was made from"},
                    {"PK\x03\x04", "a zip file, as PyTorch writes its pickles", "convert it to safetensors"},
                    {"\x80\x02", "a Python pickle", "convert it to safetensors"},
-                   {"<", "a web page", "download the file again; does it need a login?"}};
+                   {"<", "a web page", "download the file again; does it need a login?"},
+                   {"{", "a JSON file", ""},
+                   {"\x89PNG", "a picture", ""},
+                   {"\xff\xd8\xff", "a picture", ""}};
     for (const auto& other : kOthers) {
       if (text.starts_with(other.magic)) throw malformed(std::string(other.got), "a safetensors file", std::string(other.hint));
     }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "duet/core/error.hpp"
+#include "duet/io/json.hpp"
 
 namespace duet {
 
@@ -24,12 +25,6 @@ struct SafetensorsHeader {
 };
 
 namespace detail {
-
-/// A piece of a file's text for an error message: not longer than a line.
-inline std::string shown(std::string_view text) {
-  constexpr std::size_t kMost = 120;
-  return text.size() <= kMost ? std::string(text) : concat(text.substr(0, kMost), "...");
-}
 
 /// Listens to the JSON parser and accepts exactly the header's grammar, so that a hostile header is refused at its first
 /// wrong token, deep nesting included, and nothing is built that the format does not have:
@@ -113,7 +108,7 @@ class SafetensorsHeaderReader {
   bool number_float(double, const std::string& text) { throw unexpected(concat("the number ", shown(text))); }
   bool binary(std::vector<std::uint8_t>&) { throw unexpected("bytes"); }
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& error) {
-    throw Error(ErrorKind::kMalformedFile, where_, concat("a header that is not JSON (", shown(error.what()), ")"),
+    throw Error(ErrorKind::kMalformedFile, where_, concat("a header that is not JSON (", json_problem(error), ")"),
                 "a JSON object", "is this a safetensors file, and is the download complete?");
   }
 

@@ -49,13 +49,37 @@ class Tokenizer {
   ///         kMalformedFile and kInvalidArgument for files that contradict their format or themselves
   /// Cost    linear in the file: about a millisecond per 1000 tokens with their merges
   [[nodiscard]] static Tokenizer load(const std::filesystem::path& folder) {
-    const auto optional_json = [&](const char* name) {
+    const auto is_there = [&](const char* name) {  // a link that leads nowhere is there: reading it tells
       std::error_code ignored;
-      const bool there = std::filesystem::exists(folder / name, ignored);
-      return there ? read_json_file(folder / name) : nlohmann::json::object();
+      return std::filesystem::exists(std::filesystem::symlink_status(folder / name, ignored));
     };
+    const auto optional_json = [&](const char* name) {
+      return is_there(name) ? read_json_file(folder / name) : nlohmann::json::object();
+    };
+    if (!is_there("tokenizer.json")) throw missing(folder);
     return parse(read_text_file(folder / "tokenizer.json"), optional_json("tokenizer_config.json"),
                  optional_json("special_tokens_map.json"));
+  }
+
+  /// What to do about a folder without tokenizer.json, by what lies in it instead.
+  [[nodiscard]] static Error missing(const std::filesystem::path& folder) {
+    const auto has = [&](const char* name) {
+      std::error_code ignored;
+      return std::filesystem::exists(folder / name, ignored);
+    };
+    std::string got = "no tokenizer.json", hint = "is the download complete?";
+    for (const char* older : {"tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model"}) {
+      if (!has(older)) continue;
+      got += concat(", but ", older);
+      hint = concat("convert it once: python3 -c \"from transformers import AutoTokenizer as A; A.from_pretrained('", folder.string(),
+                    "').save_pretrained('", folder.string(), "')\"");
+      break;
+    }
+    if (!has("")) {
+      got = "nothing there";
+      hint = "is the path right?";
+    }
+    return {ErrorKind::kFileNotReadable, folder.string(), std::move(got), "a folder with tokenizer.json, to read text", std::move(hint)};
   }
 
   /// The same from memory.

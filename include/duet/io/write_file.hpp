@@ -20,10 +20,15 @@ namespace duet {
 /// Errors  kFileNotReadable when it cannot be written; a file that was there before is then untouched
 class FileInTheMaking {
  public:
-  explicit FileInTheMaking(const std::filesystem::path& path) : path_(path) {
+  explicit FileInTheMaking(const std::filesystem::path& path) : path_(behind_links(path)) {
+    std::error_code ignored;
+    if (std::filesystem::exists(path_, ignored) && !std::filesystem::is_regular_file(path_, ignored)) {  // a device must stay one
+      throw Error(ErrorKind::kFileNotReadable, path_.string(),
+                  std::filesystem::is_directory(path_, ignored) ? "a folder" : "something that is no regular file", "a file to write");
+    }
     constexpr int kAttempts = 100;  // other threads may be writing the same file
     for (int i = 0; i < kAttempts && file_ < 0; ++i) {
-      part_ = path;
+      part_ = path_;
       part_ += "." + std::to_string(::getpid()) + "-" + std::to_string(i) + ".part";
       file_ = ::open(part_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       if (file_ < 0 && errno != EEXIST) break;
@@ -52,6 +57,14 @@ class FileInTheMaking {
   }
 
  private:
+  /// What a symbolic link stands for, so that the link stays.
+  static std::filesystem::path behind_links(const std::filesystem::path& path) {
+    if (path.empty()) throw Error(ErrorKind::kFileNotReadable, "output file", "an empty name", "a path");
+    std::error_code error;
+    if (!std::filesystem::is_symlink(path, error)) return path;
+    std::filesystem::path real = std::filesystem::weakly_canonical(path, error);
+    return error ? path : real;
+  }
   [[nodiscard]] Error unwritable(int error) const {
     return {ErrorKind::kFileNotReadable, path_.string(), std::generic_category().message(error), "a file that can be written",
             "does the folder exist, with room and permission?"};

@@ -9,6 +9,10 @@
 
 namespace duet {
 
+/// The largest width of a part that a config may ask for: far beyond any model, and small enough that products of two
+/// widths, and of a width with the vocabulary or the context stay in 64 bits.
+inline constexpr Index kLargestWidth = Index{1} << 24;
+
 /// y = x · Wᵀ + b.
 ///
 /// Shapes   x [rows, in_features] → y [rows, out_features]; weight [out_features, in_features] as stored, bias optional

@@ -53,6 +53,7 @@ class RotaryEmbedding {
  private:
   static std::vector<float> frequencies(const PositionConfig& config) {
     const RopeConfig& rope = config.rope;
+    check(rope);
     const auto rotary_dim = static_cast<Index>(static_cast<float>(config.head_dim) * rope.partial_rotary_factor);
     std::vector<float> inv_freq;
     for (Index i = 0; i + 1 < rotary_dim; i += 2) {
@@ -69,6 +70,20 @@ class RotaryEmbedding {
                   "default, linear or llama3");
     }
     return inv_freq;
+  }
+
+  /// Angles must be numbers, and no more pairs turn than a head has.
+  static void check(const RopeConfig& rope) {
+    const auto require = [](bool good, std::string_view key, float value, std::string_view expected) {
+      if (!good) throw Error(ErrorKind::kInvalidArgument, concat("config.json: ", key), concat(value), std::string(expected));
+    };
+    require(rope.rope_theta > 0.0f, "rope_theta", rope.rope_theta, "a positive number");
+    require(rope.factor > 0.0f, "rope_scaling.factor", rope.factor, "a positive number");
+    require(rope.low_freq_factor > 0.0f, "rope_scaling.low_freq_factor", rope.low_freq_factor, "a positive number");
+    require(rope.high_freq_factor > rope.low_freq_factor || rope.rope_type != "llama3", "rope_scaling.high_freq_factor",
+            rope.high_freq_factor, "more than low_freq_factor");
+    require(rope.partial_rotary_factor > 0.0f && rope.partial_rotary_factor <= 1.0f, "partial_rotary_factor",
+            rope.partial_rotary_factor, "above 0 and at most 1");
   }
 
   /// Long wavelengths are slowed by `factor`, short ones kept, those between blended.

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "duet/core/token.hpp"
 #include "duet/layers/attention.hpp"
 #include "duet/layers/feed_forward.hpp"
 #include "duet/layers/positions.hpp"
@@ -36,10 +38,12 @@ struct DecoderConfig {
   Linear::Bias mlp_bias = Linear::Bias::kNone;
   LanguageHead head = LanguageHead::kOwn;
   std::optional<float> attention_scale;  ///< absent: 1 / sqrt(head_dim)
-  std::vector<float> layer_scale;        ///< of attention scores, per layer; empty: all one
+  bool scale_by_inverse_layer = false;   ///< attention scores of layer i are divided by i + 1
 
   Index cross_attention_hidden_size = 0;      ///< width of the image rows; 0: hidden_size
   std::vector<Index> cross_attention_layers;  ///< for placements that do not sit in every layer
+
+  std::string where = "config.json: ";  ///< what stands before a key in errors
 
   [[nodiscard]] AttentionConfig attention(Index layer) const {
     AttentionConfig config;
@@ -48,7 +52,7 @@ struct DecoderConfig {
     config.num_key_value_heads = num_key_value_heads;
     config.head_dim = head_dim;
     config.scale = attention_scale.value_or(1.0f / std::sqrt(static_cast<float>(head_dim)));
-    if (!layer_scale.empty()) config.scale *= layer_scale[static_cast<std::size_t>(layer)];
+    if (scale_by_inverse_layer) config.scale *= 1.0f / static_cast<float>(layer + 1);
     config.norm_eps = norm_eps;
     config.qkv_bias = qkv_bias;
     config.output_bias = attention_output_bias;
@@ -64,22 +68,23 @@ struct DecoderConfig {
   }
   [[nodiscard]] PositionConfig positions() const { return {hidden_size, head_dim, max_position_embeddings, rope}; }
 
-  /// Throws Error{kInvalidArgument} unless the sizes are positive and fit one another.
+  /// Throws Error{kInvalidArgument} unless the sizes are positive, possible and fit one another.
   void check() const {
-    const auto positive = [](std::string_view key, Index value) {
-      if (value > 0) return;
-      throw Error(ErrorKind::kInvalidArgument, concat("config.json: ", key), std::to_string(value), "a positive number");
+    const auto positive = [&](std::string_view key, Index value, Index most = kLargestWidth) {
+      if (value > 0 && value <= most) return;
+      throw Error(ErrorKind::kInvalidArgument, concat(where, key), std::to_string(value), concat("a positive number up to ", most));
     };
-    positive("vocab_size", vocab_size);
+    constexpr Index kMostIds = std::numeric_limits<TokenId>::max();
+    positive("vocab_size", vocab_size, kMostIds);
     positive("hidden_size", hidden_size);
     positive("intermediate_size", intermediate_size);
     positive("num_hidden_layers", num_hidden_layers);
     positive("num_attention_heads", num_attention_heads);
     positive("num_key_value_heads", num_key_value_heads);
     positive("head_dim", head_dim);
-    positive("max_position_embeddings", max_position_embeddings);
+    positive("max_position_embeddings", max_position_embeddings, kMostIds);
     if (num_attention_heads % num_key_value_heads != 0) {
-      throw Error(ErrorKind::kInvalidArgument, "config.json: num_attention_heads", std::to_string(num_attention_heads),
+      throw Error(ErrorKind::kInvalidArgument, concat(where, "num_attention_heads"), std::to_string(num_attention_heads),
                   concat("a multiple of num_key_value_heads, ", num_key_value_heads));
     }
   }

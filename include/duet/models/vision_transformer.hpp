@@ -52,20 +52,24 @@ struct VisionConfig {
   /// negative ones count from the end. Empty: the last hidden state, through the output norm if the recipe has one.
   std::vector<Index> feature_layers;
   FeatureRows feature_rows = FeatureRows::kAll;
+  std::string where = "config.json: ";  ///< what stands before a key in errors
 
-  /// Throws Error{kInvalidArgument} unless the sizes are positive and fit one another.
+  /// Throws Error{kInvalidArgument} unless the sizes are positive, possible and fit one another.
   void check() const {
-    const auto require = [](bool good, std::string_view key, Index value, std::string expected) {
-      if (!good) {
-        throw Error(ErrorKind::kInvalidArgument, concat("config.json: vision ", key), std::to_string(value), std::move(expected));
-      }
+    constexpr Index kLargestImage = Index{1} << 16;  // patches times kLargestWidth stay in 64 bits
+    const auto require = [&](bool good, std::string_view key, Index value, std::string expected) {
+      if (!good) throw Error(ErrorKind::kInvalidArgument, concat(where, key), std::to_string(value), std::move(expected));
     };
-    require(image_size > 0, "image_size", image_size, "a positive number");
+    const auto positive = [&](std::string_view key, Index value) {
+      require(value > 0 && value <= kLargestWidth, key, value, concat("a positive number up to ", kLargestWidth));
+    };
+    require(image_size > 0 && image_size <= kLargestImage, "image_size", image_size, concat("between 1 and ", kLargestImage));
     require(patch_size > 0 && image_size >= patch_size, "patch_size", patch_size, "between 1 and image_size");
-    require(num_channels > 0, "num_channels", num_channels, "a positive number");
-    require(hidden_size > 0, "hidden_size", hidden_size, "a positive number");
-    require(intermediate_size > 0, "intermediate_size", intermediate_size, "a positive number");
-    require(num_hidden_layers >= 0, "num_hidden_layers", num_hidden_layers, "zero or more");
+    positive("num_channels", num_channels);
+    positive("hidden_size", hidden_size);
+    positive("intermediate_size", intermediate_size);
+    require(num_hidden_layers >= 0 && num_hidden_layers <= kLargestWidth, "num_hidden_layers", num_hidden_layers,
+            concat("between 0 and ", kLargestWidth));
     require(num_attention_heads > 0 && hidden_size % num_attention_heads == 0, "num_attention_heads", num_attention_heads,
             concat("a divisor of hidden_size, ", hidden_size));
     for (const Index layer : feature_layers) {

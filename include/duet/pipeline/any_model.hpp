@@ -27,6 +27,9 @@ struct ModelInfo {
   double head_gflop = 0;
   std::uint64_t text_bytes_per_token = 0;  ///< weights that decoding one token reads, head included
   std::vector<std::string> unused_tensors;
+
+  [[nodiscard]] bool reads_images() const noexcept { return image_size > 0; }
+  [[nodiscard]] bool writes_text() const noexcept { return head_gflop > 0; }
 };
 
 /// One conversation with a model of any kind.

@@ -30,7 +30,7 @@ struct GenerationDefaults {
   std::vector<TokenId> eos_token_ids;
 
   /// Reads generation_config.json, and config.json where that is silent.
-  /// Errors  kInvalidArgument for values of the wrong type
+  /// Errors  kInvalidArgument for values of the wrong type or range
   [[nodiscard]] static GenerationDefaults read(const JsonView& generation, const JsonView& config) {
     GenerationDefaults result;
     SamplingOptions& s = result.sampling;
@@ -41,7 +41,13 @@ struct GenerationDefaults {
       s.min_p = generation.get_or("min_p", 0.0f);
     }
     s.repetition_penalty = generation.get_or("repetition_penalty", 1.0f);
-    if (generation.contains("max_new_tokens")) result.max_new_tokens = generation.get<Index>("max_new_tokens");
+    s.check(generation.prefix());
+    if (generation.contains("max_new_tokens")) {
+      result.max_new_tokens = generation.get<Index>("max_new_tokens");
+      if (*result.max_new_tokens < 1) {
+        throw Error(ErrorKind::kInvalidArgument, generation.at("max_new_tokens").where(), std::to_string(*result.max_new_tokens), "at least 1");
+      }
+    }
     for (const JsonView& from : {generation, config, config.object_or_empty("text_config"), config.object_or_empty("decoder")}) {
       if (!from.contains("eos_token_id")) continue;
       const JsonView eos = from.at("eos_token_id");

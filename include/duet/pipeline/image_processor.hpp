@@ -50,8 +50,14 @@ inline Image center_crop(const Image& image, Index height, Index width) {
 
 /// The picture in the middle of a square of one colour.
 /// Source  Liu et al. 2023, 2310.03744 (LLaVA 1.5's "pad"), as the reference's LlavaImageProcessor does it
+/// Errors  kInvalidArgument where the square would be beyond 100 megapixels
 inline Image pad_to_square(const Image& image, std::array<std::uint8_t, 3> color) {
+  constexpr Index kLongest = 10'000;
   const Index edge = std::max(image.height(), image.width());
+  if (edge > kLongest) {
+    throw Error(ErrorKind::kInvalidArgument, "image", concat(image.width(), " x ", image.height()),
+                concat("edges of at most ", kLongest, " pixels where pictures are padded to squares"), "make it smaller");
+  }
   const Index top = (edge - image.height()) / 2, left = (edge - image.width()) / 2;
   std::vector<std::uint8_t> out(static_cast<std::size_t>(3 * edge * edge));
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = color[i % 3];
@@ -78,6 +84,7 @@ class ImageProcessor {
   [[nodiscard]] Image seen(const Image& picture) const;
 
  private:
+  static constexpr Index kMaxPixels = 100'000'000;
   struct Defaults {
     std::string_view name;
     TargetSize size;
@@ -94,6 +101,10 @@ class ImageProcessor {
       const Index edge = *size_.shortest_edge, shorter = std::min(image.height(), image.width());
       const Index longer = std::max(image.height(), image.width());
       const Index other = edge * longer / shorter;
+      if (edge * other > kMaxPixels) {
+        throw Error(ErrorKind::kInvalidArgument, "image", concat(image.width(), " x ", image.height()),
+                    concat("one that stays below ", kMaxPixels, " pixels when its shorter edge becomes ", edge), "crop it");
+      }
       return image.width() <= image.height() ? resize(image, edge, other, resample_) : resize(image, other, edge, resample_);
     }
     return resize(image, *size_.width, *size_.height, resample_);
@@ -137,9 +148,10 @@ inline ImageProcessor::Defaults ImageProcessor::defaults_for(const JsonView& con
 inline TargetSize ImageProcessor::read_size(const JsonView& config, std::string_view key, const TargetSize& fallback) {
   if (!config.contains(key)) return fallback;
   const JsonView value = config.at(key);
+  static constexpr Index kLongest = 10'000;  // squared: kMaxPixels
   const auto positive = [](const JsonView& at, Index edge) {
-    if (edge >= 1 && edge <= 65536) return edge;
-    throw Error(ErrorKind::kInvalidArgument, at.where(), std::to_string(edge), "between 1 and 65536 pixels");
+    if (edge >= 1 && edge <= kLongest) return edge;
+    throw Error(ErrorKind::kInvalidArgument, at.where(), std::to_string(edge), concat("between 1 and ", kLongest, " pixels"));
   };
   if (value.json().is_number()) {  // an old spelling: of the shortest edge, or of both, as the processor has it
     const Index edge = positive(value, value.as<Index>());
@@ -156,11 +168,11 @@ inline TargetSize ImageProcessor::read_size(const JsonView& config, std::string_
 
 inline std::array<float, 3> ImageProcessor::read_color(const JsonView& config, std::string_view key, const std::array<float, 3>& fallback) {
   if (!config.contains(key)) return fallback;
-  const auto values = config.get<std::vector<double>>(key);
+  const auto values = config.get<std::vector<float>>(key);
   if (values.size() != 3) {
     throw Error(ErrorKind::kInvalidArgument, config.at(key).where(), concat(values.size(), " values"), "3, one a channel");
   }
-  return {static_cast<float>(values[0]), static_cast<float>(values[1]), static_cast<float>(values[2])};
+  return {values[0], values[1], values[2]};
 }
 
 inline ImageProcessor::ImageProcessor(const JsonView& config) {
@@ -182,13 +194,18 @@ inline ImageProcessor::ImageProcessor(const JsonView& config) {
   rescale_factor_ = config.get_or("rescale_factor", 1.0 / 255.0);
   mean_ = read_color(config, "image_mean", defaults.mean);
   std_ = read_color(config, "image_std", defaults.std);
+  for (const float deviation : std_) {
+    if (do_normalize_ && !(deviation > 0.0f)) {
+      throw Error(ErrorKind::kInvalidArgument, config.where() + ": image_std", concat(deviation), "positive numbers");
+    }
+  }
 }
 
 inline Image ImageProcessor::seen(const Image& picture) const {
   Image image = picture;
   if (do_pad_) {
     std::array<std::uint8_t, 3> color{};
-    for (std::size_t c = 0; c < 3; ++c) color[c] = static_cast<std::uint8_t>(mean_[c] * 255.0f);
+    for (std::size_t c = 0; c < 3; ++c) color[c] = static_cast<std::uint8_t>(std::clamp(mean_[c] * 255.0f, 0.0f, 255.0f));
     image = pad_to_square(image, color);
   }
   if (do_resize_) image = resized(image);

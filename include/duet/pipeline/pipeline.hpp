@@ -32,8 +32,12 @@ class Pipeline {
   [[nodiscard]] const Tokenizer* tokenizer() const noexcept { return tokenizer_ ? &*tokenizer_ : nullptr; }
 
   /// Pictures as the encoder wants them.
-  /// Errors  kFileNotReadable without preprocessor_config.json; kShapeMismatch when pictures come out in different sizes
+  /// Errors  kUnsupportedModel for a model without eyes; kFileNotReadable without preprocessor_config.json; kShapeMismatch when pictures come out in different sizes
   [[nodiscard]] VisualInput preprocess(std::span<const Image> images) const {
+    if (!images.empty() && !model_->info().reads_images()) {
+      throw Error(ErrorKind::kUnsupportedModel, model_->folder().path().string(), concat("a model that reads text alone (", model_->info().family, ")"),
+                  "one that reads images");
+    }
     if (!processor_) throw missing("preprocessor_config.json", "to prepare images");
     VisualInput input;
     for (const Image& image : images) {
@@ -65,15 +69,18 @@ class Pipeline {
   /// already holds image tokens is taken as it is. Without text, images are captioned where the family can.
   /// Errors  kFileNotReadable without tokenizer.json; kInvalidArgument when there is nothing to say
   [[nodiscard]] std::vector<TokenId> encode_turn(std::optional<std::string_view> text, Index num_images, Turn turn) const {
+    if (!model_->info().writes_text()) {
+      throw Error(ErrorKind::kUnsupportedModel, model_->folder().path().string(),
+                  concat("a model that writes no text (", model_->info().family, ")"), "a language model");
+    }
+    if ((!text || text->empty()) && num_images == 0) throw nothing_to_say();
     const PromptRules& rules = model_->rules();
     if (rules.decoder_start_token_id) {  // method B: the picture is not in the text
       std::vector<TokenId> ids;
       if (turn == Turn::kFirst) ids.push_back(*rules.decoder_start_token_id);
       if (text && !text->empty()) append(ids, required_tokenizer().encode(*text, SpecialTokens::kNone));
-      if (ids.empty()) throw nothing_to_say();
       return ids;
     }
-    if (!text && num_images == 0) throw nothing_to_say();
     const bool spelled_out = text && rules.image_token_id && text->find(rules.image_token) != std::string_view::npos;
     std::string whole;
     if (spelled_out) {
@@ -123,7 +130,7 @@ class Pipeline {
     return {ErrorKind::kInvalidArgument, "prompt", "neither text nor an image", "at least one of them"};
   }
   [[nodiscard]] const Tokenizer& required_tokenizer() const {
-    if (!tokenizer_) throw missing("tokenizer.json", "to read text");
+    if (!tokenizer_) throw Tokenizer::missing(model_->folder().path());
     return *tokenizer_;
   }
   static void append(std::vector<TokenId>& ids, const std::vector<TokenId>& more) { ids.insert(ids.end(), more.begin(), more.end()); }

@@ -59,7 +59,7 @@ struct ResizeAxis {
   ResizeAxis(Index from, Index to, Filter filter) {
     const double scale = static_cast<double>(from) / static_cast<double>(to), filter_scale = std::max(scale, 1.0);
     const double support = filter_support(filter) * filter_scale;  // grows when shrinking: antialiasing
-    taps = static_cast<Index>(std::ceil(support)) * 2 + 1;
+    taps = std::min(from, static_cast<Index>(std::ceil(support)) * 2 + 1);
     weights.resize(static_cast<std::size_t>(to * taps));
     std::vector<double> exact(static_cast<std::size_t>(taps));
     for (Index i = 0; i < to; ++i) {
@@ -138,13 +138,18 @@ inline std::vector<std::uint8_t> resize_columns(std::span<const std::uint8_t> pi
 /// pass in 8-bit fixed point and rounded to 8 bits.
 ///
 /// Units   pixels
-/// Errors  kInvalidArgument for a size of less than one pixel, or beyond 100 megapixels
+/// Errors  kInvalidArgument for a size of less than one pixel or beyond 100 megapixels, and for a picture so long and narrow
+///         that the step between the passes is beyond 400
 /// Cost    width · height_in · taps + width · height · taps multiply-adds per channel
 /// Source  Pillow, Resample.c and Geometry.c (nearest)
 inline Image resize(const Image& image, Index width, Index height, Filter filter) {
   constexpr Index kMaxPixels = 100'000'000;
   if (width < 1 || height < 1 || width > kMaxPixels / height) {
     throw Error(ErrorKind::kInvalidArgument, "resize", concat(width, " x ", height), "at least 1 x 1 and at most 100 megapixels");
+  }
+  if (width > 4 * kMaxPixels / image.height()) {
+    throw Error(ErrorKind::kInvalidArgument, "resize", concat("a picture of ", image.width(), " x ", image.height()),
+                concat("one that is less long for a width of ", width), "crop it");
   }
   if (filter == Filter::kNearest) {
     std::vector<std::uint8_t> out(static_cast<std::size_t>(width * height * 3));

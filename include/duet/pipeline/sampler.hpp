@@ -23,10 +23,10 @@ struct SamplingOptions {
   float repetition_penalty = 1.0f;  ///< > 1 discourages ids already in prompt or output
   std::uint64_t seed = 0;
 
-  /// Throws Error{kInvalidArgument} for a value out of range.
-  void check() const {
-    const auto require = [](bool good, std::string_view name, float value, std::string_view expected) {
-      if (!good) throw Error(ErrorKind::kInvalidArgument, std::string(name), concat(value), std::string(expected));
+  /// Throws Error{kInvalidArgument} for a value out of range; `where` stands before its name.
+  void check(std::string_view where = "") const {
+    const auto require = [&](bool good, std::string_view name, float value, std::string_view expected) {
+      if (!good) throw Error(ErrorKind::kInvalidArgument, concat(where, name), concat(value), std::string(expected));
     };
     require(temperature >= 0.0f && std::isfinite(temperature), "temperature", temperature, "0 (greedy) or more");
     require(top_k >= 0, "top_k", static_cast<float>(top_k), "0 (off) or more");
@@ -64,6 +64,7 @@ class Sampler {
   void reseed(std::uint64_t seed) noexcept { state_ = seed; }
 
   /// The next token for logits [vocab_size].
+  /// Errors  kMalformedFile when none of the logits is a number: such weights are damaged
   [[nodiscard]] TokenId sample(std::span<const float> logits) {
     candidates_.clear();
     for (std::size_t id = 0; id < logits.size() && id < allowed_.size(); ++id) {
@@ -72,9 +73,13 @@ class Sampler {
       if (seen_[id] != 0 && options_.repetition_penalty != 1.0f) {
         score = score < 0.0f ? score * options_.repetition_penalty : score / options_.repetition_penalty;
       }
+      if (std::isnan(score)) continue;  // it has no place in an order
       candidates_.push_back({score, static_cast<TokenId>(id)});
     }
-    if (candidates_.empty()) return 0;
+    if (candidates_.empty()) {
+      throw Error(ErrorKind::kMalformedFile, "logits", "no number among those of the tokens that may be drawn", "numbers",
+                  "are the weights damaged, or a value in config.json wrong?");
+    }
     const TokenId chosen = options_.temperature == 0.0f ? likeliest() : draw();
     see(chosen);
     return chosen;
@@ -102,6 +107,7 @@ class Sampler {
     }
     std::ranges::sort(candidates_, before);
     const float most = candidates_.front().score;
+    if (std::isinf(most)) return candidates_.front().id;  // a temperature next to zero, or logits without a softmax
     double total = 0.0;
     for (Candidate& c : candidates_) total += static_cast<double>(c.score = std::exp(c.score - most));
 

@@ -53,6 +53,7 @@ inline VisionConfig read_clip_vision_config(const JsonView& config) {
   result.num_attention_heads = config.get_or<Index>("num_attention_heads", 12);
   result.layer_norm_eps = config.get_or("layer_norm_eps", 1e-5f);
   result.hidden_act = config.get_or<std::string>("hidden_act", "quick_gelu");
+  result.where = config.prefix();
   return result;
 }
 
@@ -74,6 +75,7 @@ inline DecoderConfig read_clip_text_config(const JsonView& config) {
   result.hidden_act = config.get_or<std::string>("hidden_act", "quick_gelu");
   result.qkv_bias = result.attention_output_bias = result.mlp_bias = Linear::Bias::kRequired;
   result.head = LanguageHead::kNone;
+  result.where = config.prefix();
   return result;
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "duet/models/decoder.hpp"
 #include "duet/pipeline/session.hpp"
 #include "duet/zoo/family.hpp"
@@ -45,7 +47,8 @@ inline DecoderConfig read_gpt2_config(const JsonView& config) {
                 concat("a divisor of n_embd, ", result.hidden_size));
   }
   result.head_dim = result.hidden_size / result.num_attention_heads;
-  result.intermediate_size = config.get_or<Index>("n_inner", 4 * result.hidden_size);
+  // An impossible hidden_size must not overflow on its way to the check.
+  result.intermediate_size = config.get_or<Index>("n_inner", 4 * std::clamp<Index>(result.hidden_size, 0, kLargestWidth));
   result.max_position_embeddings = config.get_any<Index>({"n_positions", "max_position_embeddings"}, 1024);
   result.norm_eps = config.get_or("layer_norm_epsilon", 1e-5f);
   result.hidden_act = config.get_or<std::string>("activation_function", "gelu_new");
@@ -53,9 +56,8 @@ inline DecoderConfig read_gpt2_config(const JsonView& config) {
   result.qkv_bias = result.attention_output_bias = result.mlp_bias = Linear::Bias::kRequired;
   result.head = config.get_or("tie_word_embeddings", true) ? LanguageHead::kTied : LanguageHead::kOwn;
   if (!config.get_or("scale_attn_weights", true)) result.attention_scale = 1.0f;
-  if (config.get_or("scale_attn_by_inverse_layer_idx", false)) {
-    for (Index i = 0; i < result.num_hidden_layers; ++i) result.layer_scale.push_back(1.0f / static_cast<float>(i + 1));
-  }
+  result.scale_by_inverse_layer = config.get_or("scale_attn_by_inverse_layer_idx", false);
+  result.where = config.prefix();
   return result;
 }
 

@@ -34,6 +34,7 @@ inline DecoderConfig read_llama_config(const JsonView& config) {
   result.qkv_bias = result.attention_output_bias = read_bias(config, "attention_bias", false);
   result.mlp_bias = read_bias(config, "mlp_bias", false);
   result.head = config.get_or("tie_word_embeddings", false) ? LanguageHead::kTied : LanguageHead::kOwn;
+  result.where = config.prefix();
   return result;
 }
 

@@ -55,6 +55,7 @@ inline VisionConfig read_vit_config(const JsonView& config) {
   result.layer_norm_eps = config.get_or("layer_norm_eps", 1e-12f);
   result.hidden_act = config.get_or<std::string>("hidden_act", "gelu");
   result.qkv_bias = read_bias(config, "qkv_bias", true);
+  result.where = config.prefix();
   return result;
 }
 

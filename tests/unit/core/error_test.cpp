@@ -28,6 +28,15 @@ TEST(Error, ControlCharactersOfAFileDoNotReachTheTerminal) {
   EXPECT_STREQ(error.what(), "a b: got  [31mred , expected  ; x ");
 }
 
+TEST(Error, LongTextIsCutBetweenCharacters) {
+  const std::string text = Error(ErrorKind::kMalformedFile, "f", "x" + std::string(1000, '\xc3') + "\xa9", "y").what();
+  EXPECT_LT(text.size(), 450u);
+  std::string accents;
+  for (int i = 0; i < 1000; ++i) accents += "\xc3\xa9";
+  const std::string cut = Error(ErrorKind::kMalformedFile, "f", "x" + accents, "y").what();
+  EXPECT_NE(cut.find("\xc3\xa9..., expected y"), std::string::npos) << cut;
+}
+
 TEST(Error, IsCaughtAsRuntimeErrorAndKeepsItsTextWhenCopied) {
   try {
     throw Error(ErrorKind::kContextFull, "prompt", "10", "at most 8");

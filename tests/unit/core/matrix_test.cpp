@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <new>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -32,6 +33,10 @@ TEST(Matrix, EmptyInEitherDirection) {
   EXPECT_TRUE(Matrix(5, 0).empty());
   EXPECT_FALSE(Matrix(1, 1).empty());
   EXPECT_EQ(Matrix(0, 5).view().cols(), 5);
+}
+
+TEST(Matrix, ASizeBeyondMemoryIsNoSmallOne) {
+  EXPECT_THROW(Matrix(Index{1} << 62, 8), std::bad_alloc);  // 2^65 elements are not 0
 }
 
 TEST(Matrix, MovesWithoutCopyingAndIsNotCopiedSilently) {

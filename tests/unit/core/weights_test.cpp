@@ -158,6 +158,12 @@ TEST(Weights, WrongShapeSaysBoth) {
   }
 }
 
+TEST(Weights, TensorsAreFloats) {
+  MemorySource source;
+  source.add("ids", {8, 2}, DType::kI32);
+  EXPECT_EQ(error_of([&] { static_cast<void>(Weights(source).tensor("ids", {8, 2})); }).kind(), ErrorKind::kUnsupportedDtype);
+}
+
 TEST(Weights, VectorReadsEveryFloatDtypeOfAnyShape) {
   MemorySource source;
   source.add("f32", {2, 2});

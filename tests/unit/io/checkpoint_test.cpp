@@ -239,6 +239,7 @@ TEST(CheckpointShards, BrokenShardIsNamed) {
 TEST(CheckpointFirstContact, NothingThere) {
   const TempFolder folder;
   expect_error(folder.path() / "none", ErrorKind::kFileNotReadable, {(folder.path() / "none").string(), "nothing there"});
+  expect_error("organisation/model", ErrorKind::kFileNotReadable, {"hf download organisation/model"});
 }
 
 TEST(CheckpointFirstContact, AFileInsteadOfAFolder) {
@@ -254,6 +255,8 @@ TEST(CheckpointFirstContact, AFolderWithoutConfig) {
   expect_error(folder.path(), ErrorKind::kFileNotReadable, {"GGUF files are not supported"});
   folder.write("adapter_config.json", "{}");
   expect_error(folder.path(), ErrorKind::kFileNotReadable, {"an adapter"});
+  folder.write("model_index.json", "{}");
+  expect_error(folder.path(), ErrorKind::kFileNotReadable, {"diffusers"});
 }
 
 TEST(CheckpointFirstContact, TheFolderAroundTheCheckpoint) {

@@ -53,7 +53,8 @@ TEST(Image, OtherBytesAreAClearError) {
     return std::string("no error");
   };
   EXPECT_THAT(error(""), ::testing::HasSubstr("PNG, JPEG or BMP"));
-  EXPECT_THAT(error("GIF89a"), ::testing::HasSubstr("GIF"));
+  EXPECT_THAT(error("GIF89a"), ::testing::HasSubstr("got GIF, expected a PNG, JPEG or BMP picture; convert it to PNG or JPEG"));
+  EXPECT_THAT(error("<!DOCTYPE html>"), ::testing::HasSubstr("a web page"));
   EXPECT_THAT(error(std::string_view("RIFF\0\0\0\0WEBPVP8 ", 16)), ::testing::HasSubstr("WebP"));
   EXPECT_THAT(error("\x89PNG\r\n\x1a\n rest"), ::testing::HasSubstr("damaged"));
 }

@@ -56,6 +56,15 @@ TEST(Json, IntegersAreCheckedAgainstTheirType) {
   EXPECT_FLOAT_EQ(view.get<float>("real"), 1.5f);
 }
 
+TEST(Json, FloatsAreCheckedAgainstTheirType) {
+  const nlohmann::json config = parse_json(R"({"huge": 1e300, "large": 3e38, "integer": 18446744073709551615})", "c.json");
+  const JsonView view(config, "c.json");
+  EXPECT_EQ(view.get<double>("huge"), 1e300);
+  EXPECT_EQ(view.get<float>("large"), 3e38f);
+  EXPECT_EQ(view.get<float>("integer"), 18446744073709551615.0f);
+  (void)message_of([&] { (void)view.get<float>("huge"); }, ErrorKind::kInvalidArgument);
+}
+
 TEST(Json, ListsKnowTheirPlaces) {
   const nlohmann::json config = parse_json(R"({"layers": [1, 2, "x"], "no": 1})", "c.json");
   const JsonView view(config, "c.json");
@@ -67,8 +76,12 @@ TEST(Json, ListsKnowTheirPlaces) {
 
 TEST(Json, BrokenDocumentsAreOneError) {
   for (const std::string text : {"", "{", "{\"a\": }", "[1,]", "nul", "{\"a\": \"\xff\"}", "{} {}", "\"\\ud800\""}) {
-    (void)message_of([&] { (void)parse_json(text, "c.json"); }, ErrorKind::kMalformedFile);
+    const std::string message = message_of([&] { (void)parse_json(text, "c.json"); }, ErrorKind::kMalformedFile);
+    EXPECT_EQ(message.find("c.json: got no JSON (parse error at line 1"), 0U) << message;
   }
+  const std::string unfinished = '"' + std::string(100'000, 'x');  // the parser would quote all of it
+  EXPECT_LT(message_of([&] { (void)parse_json(unfinished, "c.json"); }, ErrorKind::kMalformedFile).size(), 400U);
+  (void)message_of([&] { (void)parse_json("1e400", "c.json"); }, ErrorKind::kMalformedFile);
   EXPECT_NE(message_of([&] { (void)parse_json("version https://git-lfs.github.com/spec/v1\n", "c.json"); }, ErrorKind::kMalformedFile).find("git lfs pull"),
             std::string::npos);
 }
@@ -84,6 +97,8 @@ TEST(Json, FilesThatAreNone) {
   std::filesystem::create_directories(folder);
   (void)message_of([&] { (void)read_json_file(folder / "missing.json"); }, ErrorKind::kFileNotReadable);
   (void)message_of([&] { (void)read_json_file(folder); }, ErrorKind::kFileNotReadable);
+  std::ofstream(folder / "empty.json").flush();
+  EXPECT_NE(message_of([&] { (void)read_json_file(folder / "empty.json"); }, ErrorKind::kFileNotReadable).find("an empty file"), std::string::npos);
   std::ofstream(folder / "a.json") << R"({"a": 1})";
   EXPECT_EQ(read_json_file(folder / "a.json")["a"], 1);
   (void)message_of([&] { (void)read_text_file(folder / "a.json", 3); }, ErrorKind::kMalformedFile);

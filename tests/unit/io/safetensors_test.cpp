@@ -501,8 +501,21 @@ TEST(SafetensorsWriter, APlaceThatCannotBeWritten) {
   };
   EXPECT_EQ(kind(folder.path() / "none" / "out.safetensors"), "No such file or directory");
   std::filesystem::create_directory(folder.path() / "taken");
-  EXPECT_EQ(kind(folder.path() / "taken"), "Is a directory");
+  EXPECT_EQ(kind(folder.path() / "taken"), "a folder");
   EXPECT_EQ(files_in(folder.path()), std::vector<std::string>{"taken"});
+}
+
+TEST(SafetensorsWriter, LinksAndDevicesStayWhatTheyAre) {
+  const TempFolder folder;
+  const auto file = folder.write("file", "old"), link = folder.path() / "link", pipe = folder.path() / "pipe";
+  std::filesystem::create_symlink(file, link);
+  write_safetensors(link, {});
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_NE(TempFolder::read(file), "old");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THROW(write_safetensors(pipe, {}), Error);
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  EXPECT_THROW(write_safetensors("", {}), Error);
 }
 
 TEST(SafetensorsWriter, ManyWritersOfOneFileLeaveAWholeOne) {

@@ -423,6 +423,16 @@ TEST(BrokenFiles, OutsideOfJson) {
   }
   EXPECT_THROW((void)Tokenizer::parse(std::string(1'000'000, '[')), Error);
   EXPECT_THROW((void)Tokenizer::load("/no/such/folder"), Error);
+  const std::filesystem::path older = std::filesystem::path(testing::TempDir()) / "duet_tokenizer_older";
+  std::filesystem::create_directories(older);
+  std::ofstream(older / "tokenizer.model") << 'x';
+  try {
+    (void)Tokenizer::load(older);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_NE(error.hint().find("save_pretrained"), std::string::npos) << error.what();
+  }
+  std::filesystem::remove_all(older);
 }
 
 TEST(Tokenizer, IsSafeToShare) {

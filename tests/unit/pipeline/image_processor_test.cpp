@@ -46,6 +46,16 @@ TEST(ImageProcessor, WrongConfigsAreErrors) {
   EXPECT_THROW(processed({{"image_processor_type", "ViTImageProcessor"}, {"size", "big"}}, image), Error);
   EXPECT_THROW(processed({{"image_processor_type", "ViTImageProcessor"}, {"image_mean", {0.5}}}, image), Error);
   EXPECT_THROW(processed({{"image_processor_type", "ViTImageProcessor"}, {"resample", 9}}, image), Error);
+  EXPECT_THROW(processed({{"image_processor_type", "ViTImageProcessor"}, {"size", 65536}}, image), Error);
+  EXPECT_THROW(processed({{"image_processor_type", "ViTImageProcessor"}, {"image_std", {1, 0, 1}}}, image), Error);
+}
+
+TEST(ImageProcessor, LongPicturesDoNotTakeAllMemory) {
+  const Image line = striped(1, 1'000'000);
+  EXPECT_THROW(processed({{"image_processor_type", "CLIPImageProcessor"}, {"size", 224}}, line), Error);
+  EXPECT_THROW(processed({{"image_processor_type", "LlavaImageProcessor"}, {"do_pad", true}}, line), Error);
+  EXPECT_THROW(processed({{"image_processor_type", "ViTImageProcessor"}, {"size", 500}}, line), Error);
+  EXPECT_EQ(resize(line, 1, 1, Filter::kLanczos).height(), 1);
 }
 
 TEST(Resize, KeepsConstantColoursAndExtremeShapes) {

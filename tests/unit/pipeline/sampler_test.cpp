@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <limits>
 #include <map>
 
 #include "duet/pipeline/generate.hpp"
@@ -63,6 +64,20 @@ TEST(Sampler, TheSameSeedDrawsTheSame) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(a.sample(logits), b.sample(logits));
 }
 
+TEST(Sampler, WhatIsNoNumberIsNotDrawn) {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  std::vector<float> logits(1000, nan);  // an order with these in it would run out of bounds
+  logits[700] = 1.0f;
+  for (const float temperature : {0.0f, 1.0f}) {
+    Sampler sampler({.temperature = temperature, .top_k = 40, .top_p = 0.9f}, 1000, 1000, {});
+    EXPECT_EQ(sampler.sample(logits), 700);
+    EXPECT_THROW((void)sampler.sample(std::vector<float>(1000, nan)), Error);
+    EXPECT_EQ(sampler.sample(std::vector<float>{0.0f, infinity, 1.0f}), 1);
+  }
+  Sampler cold({.temperature = 1e-45f}, 3, 3, {});
+  EXPECT_EQ(cold.sample(std::vector<float>{1.0f, 3.0f, 2.0f}), 1);
+}
+
 TEST(SamplingOptions, OutOfRangeIsAnError) {
   for (const SamplingOptions& bad : {SamplingOptions{.temperature = -1}, SamplingOptions{.top_k = -1}, SamplingOptions{.top_p = 0},
                                      SamplingOptions{.min_p = 2}, SamplingOptions{.repetition_penalty = 0}}) {
@@ -90,6 +105,9 @@ TEST(GenerationDefaults, ReadsTheReferencesFiles) {
   EXPECT_FLOAT_EQ(sampled.sampling.temperature, 0.7f);
   const auto greedy = GenerationDefaults::read(JsonView(empty, "g"), JsonView(config, "c"));
   EXPECT_THAT(greedy.eos_token_ids, ElementsAre(2));
+  for (const nlohmann::json& bad : {nlohmann::json{{"max_new_tokens", 0}}, {{"repetition_penalty", -1.0}}, {{"do_sample", true}, {"top_p", 2.0}}}) {
+    EXPECT_THROW(GenerationDefaults::read(JsonView(bad, "g"), JsonView(config, "c")), Error) << bad;
+  }
   EXPECT_EQ(greedy.sampling.temperature, 0.0f);
 }
 

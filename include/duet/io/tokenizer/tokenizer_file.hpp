@@ -126,7 +126,7 @@ class TokenizerFileReader {
     return close();
   }
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& e) {
-    throw Error(ErrorKind::kMalformedFile, where_, e.what(), "a JSON document", "is the download complete?");
+    throw Error(ErrorKind::kMalformedFile, where_, concat("no JSON (", duet::detail::json_problem(e), ")"), "a JSON document", "is the download complete?");
   }
 
  private:
