@@ -1,12 +1,11 @@
 #pragma once
 
+#include <charconv>
+#include <concepts>
 #include <cstddef>
-#include <locale>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
 
 namespace duet {
 
@@ -23,14 +22,34 @@ enum class ErrorKind {
   kContextFull,       ///< prompt and new tokens exceed max_length
 };
 
-/// Joins any streamable values into a string: `concat("[", rows, ", ", cols, "]")`. The same in every locale: a host's
-/// may group digits, and names of tensors are made here.
+namespace detail {
+
+inline void append(std::string& text, std::string_view part) { text += part; }
+inline void append(std::string& text, char part) { text += part; }
+/// Numbers as printf's %d and %g write them.
+template <class Number>
+  requires std::integral<Number> || std::floating_point<Number>
+void append(std::string& text, Number number) {
+  char digits[32];
+  char* const end = digits + sizeof digits;
+  if constexpr (std::floating_point<Number>) {
+    text.append(digits, std::to_chars(digits, end, static_cast<double>(number), std::chars_format::general, 6).ptr);
+  } else if constexpr (std::signed_integral<Number>) {
+    text.append(digits, std::to_chars(digits, end, static_cast<long long>(number)).ptr);
+  } else {
+    text.append(digits, std::to_chars(digits, end, static_cast<unsigned long long>(number)).ptr);
+  }
+}
+
+}  // namespace detail
+
+/// Joins strings, characters and numbers into a string: `concat("[", rows, ", ", cols, "]")`. The same in every locale: a
+/// host's may group digits, and names of tensors are made here. Never inlined: it is called where nothing is fast.
 template <class... Parts>
-std::string concat(const Parts&... parts) {
-  std::ostringstream text;
-  text.imbue(std::locale::classic());
-  (text << ... << parts);
-  return std::move(text).str();
+[[gnu::noinline]] std::string concat(const Parts&... parts) {
+  std::string text;
+  (detail::append(text, parts), ...);
+  return text;
 }
 
 namespace detail {
@@ -47,13 +66,15 @@ inline std::string shown(std::string_view text, std::size_t most = 120) {
 /// Thrown for every problem with input, never for one of ours. what() reads `where: got X, expected Y; hint`.
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, std::string where, std::string got, std::string expected, std::string hint = {})
+  // Views and a call, not strings made in place: there are hundreds of places that throw.
+  [[gnu::cold, gnu::noinline]] Error(ErrorKind kind, std::string_view where, std::string_view got, std::string_view expected,
+                                     std::string_view hint = {})
       : std::runtime_error(message(where, got, expected, hint)),
         kind_(kind),
-        where_(std::move(where)),
-        got_(std::move(got)),
-        expected_(std::move(expected)),
-        hint_(std::move(hint)) {}
+        where_(where),
+        got_(got),
+        expected_(expected),
+        hint_(hint) {}
 
   [[nodiscard]] ErrorKind kind() const noexcept { return kind_; }
   /// The file, JSON path, tensor name or option that was wrong.

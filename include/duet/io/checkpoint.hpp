@@ -161,7 +161,7 @@ class Checkpoint {
         hint = concat("rename it to ", kWhole, " if they are this config.json's");
       }
     }
-    return {ErrorKind::kFileNotReadable, folder_.path().string(), std::move(got), concat(kWhole, " or ", kIndex), std::move(hint)};
+    return {ErrorKind::kFileNotReadable, folder_.path().string(), got, concat(kWhole, " or ", kIndex), hint};
   }
 
   /// Works for any architecture and for sharded pickles; clone() undoes the sharing of tied tensors.

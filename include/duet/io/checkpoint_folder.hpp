@@ -62,8 +62,8 @@ class CheckpointFolder {
     return hub_name ? concat("is the path right? Duet does not download; this does: hf download ", text, " --local-dir FOLDER") : "is the path right?";
   }
 
-  [[nodiscard]] Error not_a_folder(std::string got, std::string hint) const {
-    return {ErrorKind::kFileNotReadable, path_.string(), std::move(got), "a checkpoint folder with config.json", std::move(hint)};
+  [[nodiscard]] Error not_a_folder(std::string_view got, std::string_view hint) const {
+    return {ErrorKind::kFileNotReadable, path_.string(), got, "a checkpoint folder with config.json", hint};
   }
 
   /// What to do about a folder without config.json, by what lies in it instead.

@@ -114,7 +114,7 @@ struct FreeStb {
 inline Image Image::decode(std::span<const std::byte> file, const std::string& where, Alpha alpha) {
   constexpr std::int64_t kMaxPixels = 100'000'000;
   const auto malformed = [&](std::string got, std::string expected, std::string hint = {}) {
-    return Error(ErrorKind::kMalformedFile, where, std::move(got), std::move(expected), std::move(hint));
+    return Error(ErrorKind::kMalformedFile, where, got, expected, hint);
   };
   const std::string_view format = detail::image_format(file);
   if (format != "PNG" && format != "JPEG" && format != "BMP") {

@@ -48,6 +48,40 @@ inline std::string json_problem(const nlohmann::json::exception& error) {
   return shown(text, 200);
 }
 
+/// Appends a value as JSON to an error message, until it is long enough. (json::dump would add a printer of its own for every
+/// kind of number and string.)
+inline void append_json(std::string& text, const nlohmann::json& value) {
+  constexpr std::size_t kEnough = 100;
+  if (text.size() > kEnough) return;
+  if (value.is_object()) {
+    const char* separator = "{";
+    for (const auto& [key, member] : value.get_ref<const nlohmann::json::object_t&>()) {
+      text += concat(separator, '"', shown(key), "\":");
+      append_json(text, member);
+      separator = ",";
+    }
+    text += value.empty() ? "{}" : "}";
+  } else if (value.is_array()) {
+    const char* separator = "[";
+    for (const nlohmann::json& element : value.get_ref<const nlohmann::json::array_t&>()) {
+      text += separator;
+      append_json(text, element);
+      separator = ",";
+    }
+    text += value.empty() ? "[]" : "]";
+  } else if (value.is_string()) {
+    text += concat('"', shown(value.get_ref<const std::string&>()), '"');
+  } else if (value.is_number_unsigned()) {
+    append(text, value.get<std::uint64_t>());
+  } else if (value.is_number_integer()) {
+    append(text, value.get<std::int64_t>());
+  } else if (value.is_number()) {
+    append(text, value.get<double>());
+  } else {
+    text += value.is_null() ? "null" : value.get<bool>() ? "true" : "false";
+  }
+}
+
 }  // namespace detail
 
 /// The first line of a file that Git LFS put in place of the real one.
@@ -71,6 +105,77 @@ inline std::string read_text_file(const std::filesystem::path& path, std::uint64
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+/// What hears of each value in a JSON text, in order.
+using JsonEvents = nlohmann::json_sax<nlohmann::json>;
+
+/// Runs nlohmann/json's parser. Every reader comes through here, so that it is compiled once; json::sax_parse itself would
+/// add the readers of five binary formats.
+inline void read_json(std::string_view text, JsonEvents& events) {
+  auto input = nlohmann::detail::input_adapter(text);
+  nlohmann::detail::parser<nlohmann::json, decltype(input)>(std::move(input)).sax_parse(&events);
+}
+
+/// Builds the tree of a JSON text. Of a key given twice the last value counts.
+/// Errors  kMalformedFile, with the position that nlohmann/json found
+class JsonTreeReader : public JsonEvents {
+ public:
+  /// `where` names the text in errors; it must outlive the reader.
+  explicit JsonTreeReader(const std::string& where) : where_(where) {}
+
+  [[nodiscard]] nlohmann::json take() && { return std::move(root_); }
+
+  bool null() override { return value(nullptr); }
+  bool boolean(bool x) override { return value(x); }
+  bool number_integer(std::int64_t x) override { return value(x); }
+  bool number_unsigned(std::uint64_t x) override { return value(x); }
+  bool number_float(double x, const std::string&) override { return value(x); }
+  bool string(std::string& x) override { return value(std::move(x)); }
+  bool binary(nlohmann::json::binary_t&) override { return false; }
+  bool key(std::string& x) override {
+    key_ = std::move(x);
+    return true;
+  }
+  bool start_object(std::size_t) override { return open(nlohmann::json::object()); }
+  bool start_array(std::size_t) override { return open(nlohmann::json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& e) override {
+    throw Error(ErrorKind::kMalformedFile, where_, concat("no JSON (", detail::json_problem(e), ")"), "a JSON document", "is the download complete?");
+  }
+
+ protected:
+  bool value(nlohmann::json x) {
+    place(std::move(x));
+    return true;
+  }
+  bool open(nlohmann::json container) {
+    open_.push_back(&place(std::move(container)));
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  const std::string& where_;
+  std::string key_;                    ///< the last one read
+  std::vector<nlohmann::json*> open_;  ///< containers around the next value; stays valid: only the innermost grows
+
+ private:
+  /// Puts a value where it belongs and returns its place.
+  nlohmann::json& place(nlohmann::json x) {
+    if (open_.empty()) return root_ = std::move(x);
+    nlohmann::json& parent = *open_.back();
+    if (parent.is_array()) {
+      parent.push_back(std::move(x));
+      return parent.back();
+    }
+    return parent[key_] = std::move(x);
+  }
+
+  nlohmann::json root_;
+};
+
 /// Parses JSON from memory; `where` names it in errors.
 /// Errors  kMalformedFile, with the position that nlohmann/json found
 inline nlohmann::json parse_json(std::string_view text, const std::string& where) {
@@ -79,11 +184,9 @@ inline nlohmann::json parse_json(std::string_view text, const std::string& where
   if (detail::nests_deeper_than(text, kMaxDepth)) {
     throw Error(ErrorKind::kMalformedFile, where, concat("JSON nested deeper than ", kMaxDepth), "a flatter document");
   }
-  try {
-    return nlohmann::json::parse(text);
-  } catch (const nlohmann::json::exception& e) {
-    throw Error(ErrorKind::kMalformedFile, where, concat("no JSON (", detail::json_problem(e), ")"), "a JSON document", "is the download complete?");
-  }
+  JsonTreeReader reader(where);
+  read_json(text, reader);
+  return std::move(reader).take();
 }
 
 inline nlohmann::json read_json_file(const std::filesystem::path& path) {
@@ -103,6 +206,13 @@ class JsonView {
   [[nodiscard]] const std::string& where() const noexcept { return where_; }
   /// What stands before a key of this object in errors: "config.json: " or "config.json: text_config."
   [[nodiscard]] std::string prefix() const { return where_ + (where_.ends_with(".json") ? ": " : "."); }
+
+  /// The value as JSON, for an error message: the beginning of a long one.
+  [[nodiscard]] std::string shown() const {
+    std::string text;
+    detail::append_json(text, *value_);
+    return detail::shown(text, 57);
+  }
 
   [[nodiscard]] bool contains(std::string_view key) const {
     if (!value_->is_object()) return false;
@@ -177,13 +287,11 @@ class JsonView {
   [[nodiscard]] std::string path(std::string_view key) const {
     return concat(prefix(), key);
   }
-  [[nodiscard]] Error wrong(std::string_view key, std::string got, std::string expected) const {
-    return {ErrorKind::kInvalidArgument, path(key), std::move(got), std::move(expected)};
+  [[nodiscard]] Error wrong(std::string_view key, std::string_view got, std::string_view expected) const {
+    return {ErrorKind::kInvalidArgument, path(key), got, expected};
   }
-  [[nodiscard]] Error wrong_here(std::string expected) const {
-    std::string got = value_->dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-    if (got.size() > 60) got = got.substr(0, 57) + "...";
-    return {ErrorKind::kInvalidArgument, where_, std::move(got), std::move(expected)};
+  [[nodiscard]] Error wrong_here(std::string_view expected) const {
+    return {ErrorKind::kInvalidArgument, where_, shown(), expected};
   }
 
   const nlohmann::json* value_;

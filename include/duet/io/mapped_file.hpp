@@ -87,8 +87,8 @@ class MappedFile {
   }
 
   static std::string system_text(int error) { return std::generic_category().message(error); }
-  static Error unreadable(const std::filesystem::path& path, std::string got, std::string hint = {}) {
-    return {ErrorKind::kFileNotReadable, path.string(), std::move(got), "a readable file", std::move(hint)};
+  static Error unreadable(const std::filesystem::path& path, std::string_view got, std::string_view hint = {}) {
+    return {ErrorKind::kFileNotReadable, path.string(), got, "a readable file", hint};
   }
 
   Mapping mapped_;

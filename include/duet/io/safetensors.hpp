@@ -81,20 +81,24 @@ class SafetensorsFile {
     SafetensorsHeader header = parse_safetensors_header(text.substr(8, static_cast<std::size_t>(header_size)), where_);
     metadata_ = std::move(header.metadata);
     for (const SafetensorsHeader::Tensor& tensor : header.tensors) check_size(tensor);
-    std::ranges::stable_sort(header.tensors, {}, &SafetensorsHeader::Tensor::data_offsets);
+    std::vector<SafetensorsHeader::Tensor*> tensors;
+    for (SafetensorsHeader::Tensor& tensor : header.tensors) tensors.push_back(&tensor);
+    std::ranges::sort(tensors, [](const auto* a, const auto* b) {
+      return a->data_offsets != b->data_offsets ? a->data_offsets < b->data_offsets : a < b;  // empty ones: as they are listed
+    });
     const std::span<const std::byte> data = bytes.subspan(8 + static_cast<std::size_t>(header_size));
-    check_order(header.tensors, data.size());
-    for (SafetensorsHeader::Tensor& tensor : header.tensors) {
-      const std::optional<DType> dtype = own_dtype(tensor.dtype);
-      Tensor& stored = tensors_[tensor.name];
-      stored.view.data = data.data() + tensor.data_offsets[0];
-      for (const std::uint64_t extent : tensor.shape) stored.view.shape.push_back(static_cast<Index>(extent));
+    check_order(tensors, data.size());
+    for (SafetensorsHeader::Tensor* tensor : tensors) {
+      const std::optional<DType> dtype = own_dtype(tensor->dtype);
+      Tensor& stored = tensors_[tensor->name];
+      stored.view.data = data.data() + tensor->data_offsets[0];
+      for (const std::uint64_t extent : tensor->shape) stored.view.shape.push_back(static_cast<Index>(extent));
       if (dtype) {
         stored.view.dtype = *dtype;
       } else {
-        stored.foreign_dtype = std::move(tensor.dtype);
+        stored.foreign_dtype = std::move(tensor->dtype);
       }
-      names_.push_back(std::move(tensor.name));
+      names_.push_back(std::move(tensor->name));
     }
   }
 
@@ -138,13 +142,13 @@ class SafetensorsFile {
   }
 
   /// Each tensor must begin where the one before it ends, and the last must end with the file.
-  void check_order(const std::vector<SafetensorsHeader::Tensor>& tensors, std::uint64_t data_size) {
-    for (const SafetensorsHeader::Tensor& tensor : tensors) {
-      if (tensor.data_offsets[0] != data_bytes_) {
-        throw bad_tensor(tensor, concat("data from byte ", tensor.data_offsets[0]),
+  void check_order(std::span<SafetensorsHeader::Tensor* const> tensors, std::uint64_t data_size) {
+    for (const SafetensorsHeader::Tensor* tensor : tensors) {
+      if (tensor->data_offsets[0] != data_bytes_) {
+        throw bad_tensor(*tensor, concat("data from byte ", tensor->data_offsets[0]),
                          concat("from ", data_bytes_, ", where the tensor before it ends"));
       }
-      data_bytes_ = tensor.data_offsets[1];
+      data_bytes_ = tensor->data_offsets[1];
     }
     if (data_size < data_bytes_) {
       throw malformed(concat(data_size, " bytes of data"), concat(data_bytes_, ", as its header says"),
@@ -179,11 +183,11 @@ class SafetensorsFile {
   }
 
   [[nodiscard]] std::string tensor_text(std::string_view name) const { return concat(where_, ": tensor ", detail::shown(name)); }
-  [[nodiscard]] Error malformed(std::string got, std::string expected, std::string hint = {}) const {
-    return {ErrorKind::kMalformedFile, where_, std::move(got), std::move(expected), std::move(hint)};
+  [[nodiscard]] Error malformed(std::string_view got, std::string_view expected, std::string_view hint = {}) const {
+    return {ErrorKind::kMalformedFile, where_, got, expected, hint};
   }
-  [[nodiscard]] Error bad_tensor(const SafetensorsHeader::Tensor& tensor, std::string got, std::string expected) const {
-    return {ErrorKind::kMalformedFile, tensor_text(tensor.name), std::move(got), std::move(expected)};
+  [[nodiscard]] Error bad_tensor(const SafetensorsHeader::Tensor& tensor, std::string_view got, std::string_view expected) const {
+    return {ErrorKind::kMalformedFile, tensor_text(tensor.name), got, expected};
   }
 
   std::optional<MappedFile> file_;

@@ -30,14 +30,14 @@ namespace detail {
 /// wrong token, deep nesting included, and nothing is built that the format does not have:
 ///
 ///     {"__metadata__": {string: string …}, name: {"dtype": string, "shape": [n …], "data_offsets": [begin, end]} …}
-class SafetensorsHeaderReader {
+class SafetensorsHeaderReader final : public JsonEvents {
  public:
   explicit SafetensorsHeaderReader(std::string where) : where_(std::move(where)) {}
 
   [[nodiscard]] SafetensorsHeader take() && { return std::move(header_); }
 
   // The parser's events, by nlohmann/json's names.
-  bool start_object(std::size_t) {
+  bool start_object(std::size_t) override {
     switch (place_) {
       case Place::kOutside: place_ = Place::kHeader; return true;
       case Place::kHeader:
@@ -52,7 +52,7 @@ class SafetensorsHeaderReader {
       default: throw unexpected("an object");
     }
   }
-  bool key(std::string& key) {
+  bool key(std::string& key) override {
     (place_ == Place::kHeader ? key_ : field_) = key;
     const bool is_new = place_ == Place::kHeader     ? names_.insert(key).second
                         : place_ == Place::kMetadata ? !header_.metadata.contains(key)
@@ -63,7 +63,7 @@ class SafetensorsHeaderReader {
     }
     return true;
   }
-  bool string(std::string& value) {
+  bool string(std::string& value) override {
     if (place_ == Place::kMetadata) {
       header_.metadata.emplace(field_, std::move(value));
     } else if (place_ == Place::kTensor && field_ == "dtype") {
@@ -73,12 +73,12 @@ class SafetensorsHeaderReader {
     }
     return true;
   }
-  bool start_array(std::size_t) {
+  bool start_array(std::size_t) override {
     if (place_ != Place::kTensor || field_ == "dtype") throw unexpected("a list");
     place_ = field_ == "shape" ? Place::kShape : Place::kOffsets;
     return true;
   }
-  bool number_unsigned(std::uint64_t value) {
+  bool number_unsigned(std::uint64_t value) override {
     if (place_ == Place::kShape) {
       header_.tensors.back().shape.push_back(value);
     } else if (place_ == Place::kOffsets && header_.tensors.back().data_offsets.size() < 2) {
@@ -88,12 +88,12 @@ class SafetensorsHeaderReader {
     }
     return true;
   }
-  bool end_array() {
+  bool end_array() override {
     if (place_ == Place::kOffsets && header_.tensors.back().data_offsets.size() != 2) throw unexpected("fewer numbers");
     place_ = Place::kTensor;
     return true;
   }
-  bool end_object() {
+  bool end_object() override {
     if (place_ == Place::kTensor) {
       for (const char* field : {"dtype", "shape", "data_offsets"}) {
         if (!fields_.contains(field)) throw malformed(concat("no ", field), "dtype, shape and data_offsets");
@@ -102,12 +102,12 @@ class SafetensorsHeaderReader {
     place_ = place_ == Place::kHeader ? Place::kOutside : Place::kHeader;
     return true;
   }
-  bool null() { throw unexpected("null"); }
-  bool boolean(bool) { throw unexpected("true or false"); }
-  bool number_integer(std::int64_t value) { throw unexpected(concat("the number ", value)); }
-  bool number_float(double, const std::string& text) { throw unexpected(concat("the number ", shown(text))); }
-  bool binary(std::vector<std::uint8_t>&) { throw unexpected("bytes"); }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& error) {
+  bool null() override { throw unexpected("null"); }
+  bool boolean(bool) override { throw unexpected("true or false"); }
+  bool number_integer(std::int64_t value) override { throw unexpected(concat("the number ", value)); }
+  bool number_float(double, const std::string& text) override { throw unexpected(concat("the number ", shown(text))); }
+  bool binary(nlohmann::json::binary_t&) override { throw unexpected("bytes"); }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& error) override {
     throw Error(ErrorKind::kMalformedFile, where_, concat("a header that is not JSON (", json_problem(error), ")"),
                 "a JSON object", "is this a safetensors file, and is the download complete?");
   }
@@ -115,25 +115,25 @@ class SafetensorsHeaderReader {
  private:
   enum class Place : unsigned char { kOutside, kHeader, kMetadata, kTensor, kShape, kOffsets };
 
-  [[nodiscard]] Error unexpected(std::string got) const {
+  [[nodiscard]] Error unexpected(std::string_view got) const {
     switch (place_) {
       case Place::kOutside: return malformed(concat("a header that is ", got), "a JSON object");
       case Place::kHeader:
-        return malformed(std::move(got), key_ == "__metadata__" ? "an object of strings" : "an object with dtype, shape and data_offsets");
+        return malformed(got, key_ == "__metadata__" ? "an object of strings" : "an object with dtype, shape and data_offsets");
       case Place::kMetadata: return malformed(concat(got, " at \"", shown(field_), "\""), "a string");
       case Place::kTensor: return malformed(concat(got, " as ", field_), field_ == "dtype" ? "a string" : "a list of whole numbers");
       case Place::kShape: return malformed(concat(got, " in shape"), "whole numbers");
       case Place::kOffsets: return malformed(concat(got, " in data_offsets"), "[begin, end]");
     }
-    return malformed(std::move(got), "nothing");
+    return malformed(got, "nothing");
   }
-  [[nodiscard]] Error malformed(std::string got, std::string expected) const {
+  [[nodiscard]] Error malformed(std::string_view got, std::string_view expected) const {
     std::string where = where_;
     if (place_ == Place::kTensor || place_ == Place::kShape || place_ == Place::kOffsets || (place_ == Place::kHeader && !key_.empty())) {
       where += concat(": tensor ", shown(key_));
     }
     if (place_ == Place::kMetadata) where += ": __metadata__";
-    return {ErrorKind::kMalformedFile, std::move(where), std::move(got), std::move(expected)};
+    return {ErrorKind::kMalformedFile, where, got, expected};
   }
 
   std::string where_;
@@ -156,7 +156,7 @@ inline SafetensorsHeader parse_safetensors_header(std::string_view text, const s
     throw Error(ErrorKind::kMalformedFile, where, "a header that is not JSON", "a JSON object", "is this a safetensors file?");
   }
   detail::SafetensorsHeaderReader reader(where);
-  nlohmann::json::sax_parse(text, &reader);
+  read_json(text, reader);
   return std::move(reader).take();
 }
 

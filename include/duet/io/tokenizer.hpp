@@ -79,7 +79,7 @@ class Tokenizer {
       got = "nothing there";
       hint = "is the path right?";
     }
-    return {ErrorKind::kFileNotReadable, folder.string(), std::move(got), "a folder with tokenizer.json, to read text", std::move(hint)};
+    return {ErrorKind::kFileNotReadable, folder.string(), got, "a folder with tokenizer.json, to read text", hint};
   }
 
   /// The same from memory.

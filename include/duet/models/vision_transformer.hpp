@@ -58,7 +58,7 @@ struct VisionConfig {
   void check() const {
     constexpr Index kLargestImage = Index{1} << 16;  // patches times kLargestWidth stay in 64 bits
     const auto require = [&](bool good, std::string_view key, Index value, std::string expected) {
-      if (!good) throw Error(ErrorKind::kInvalidArgument, concat(where, key), std::to_string(value), std::move(expected));
+      if (!good) throw Error(ErrorKind::kInvalidArgument, concat(where, key), std::to_string(value), expected);
     };
     const auto positive = [&](std::string_view key, Index value) {
       require(value > 0 && value <= kLargestWidth, key, value, concat("a positive number up to ", kLargestWidth));

@@ -159,7 +159,7 @@ inline TargetSize ImageProcessor::read_size(const JsonView& config, std::string_
   }
   if (value.json().is_array()) {
     const auto edges = value.as<std::vector<Index>>();
-    if (edges.size() != 2) throw Error(ErrorKind::kInvalidArgument, value.where(), value.json().dump(), "[height, width]");
+    if (edges.size() != 2) throw Error(ErrorKind::kInvalidArgument, value.where(), value.shown(), "[height, width]");
     return {positive(value, edges[0]), positive(value, edges[1]), {}};
   }
   if (value.contains("shortest_edge")) return {{}, {}, positive(value, value.get<Index>("shortest_edge"))};

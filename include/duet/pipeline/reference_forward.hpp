@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "duet/io/safetensors_writer.hpp"
+#include "duet/io/named_tensor.hpp"
 #include "duet/models/contrastive_model.hpp"
 #include "duet/models/image_classifier.hpp"
 #include "duet/pipeline/session.hpp"

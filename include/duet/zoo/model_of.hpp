@@ -43,6 +43,22 @@ inline bool is_ignorable_buffer(std::string_view name) {
   return false;
 }
 
+/// What does not depend on the family.
+inline void describe_files(const Checkpoint& files, const TensorNames& used, ModelInfo& info) {
+  info.model_type = files.folder().config().get_or<std::string>("model_type", "");
+  info.weight_bytes = files.bytes();
+  std::set<std::string> dtypes;
+  for (const std::string& name : files.names()) {
+    const std::optional<TensorView> view = files.find(name, {});
+    if (!is_ignorable_buffer(name)) {
+      info.parameters += view->size();
+      dtypes.insert(std::string(name_of(view->dtype)));
+      if (!used.contains(name)) info.unused_tensors.push_back(name);
+    }
+  }
+  for (const std::string& dtype : dtypes) info.dtypes += (info.dtypes.empty() ? "" : ", ") + dtype;
+}
+
 }  // namespace detail
 
 /// A typed session behind the run-time interface.
@@ -79,20 +95,8 @@ class ModelOf final : public AnyModel, public std::enable_shared_from_this<Model
   ModelOf(std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options)
       : loaded_(std::move(checkpoint), options.weights), threads_(std::make_unique<Threads>(options.threads)),
         compute_{&kernels::best_kernel_table(), threads_.get()} {
-    const Checkpoint& files = *loaded_.checkpoint;
-    info_.model_type = files.folder().config().template get_or<std::string>("model_type", "");
+    detail::describe_files(*loaded_.checkpoint, loaded_.used, info_);
     info_.family = Family::kName;
-    info_.weight_bytes = files.bytes();
-    std::set<std::string> dtypes;
-    for (const std::string& name : files.names()) {
-      const std::optional<TensorView> view = files.find(name, {});
-      if (!detail::is_ignorable_buffer(name)) {
-        info_.parameters += view->size();
-        dtypes.insert(std::string(name_of(view->dtype)));
-        if (!loaded_.used.contains(name)) info_.unused_tensors.push_back(name);
-      }
-    }
-    for (const std::string& dtype : dtypes) info_.dtypes += (info_.dtypes.empty() ? "" : ", ") + dtype;
     describe(loaded_.model, info_);
   }
 
@@ -125,8 +129,8 @@ class ModelOf final : public AnyModel, public std::enable_shared_from_this<Model
   }
 
  private:
-  [[nodiscard]] Error lacks(std::string got, std::string expected) const {
-    return {ErrorKind::kUnsupportedModel, concat("config.json: model_type ", info_.model_type), std::move(got), std::move(expected)};
+  [[nodiscard]] Error lacks(std::string_view got, std::string_view expected) const {
+    return {ErrorKind::kUnsupportedModel, concat("config.json: model_type ", info_.model_type), got, expected};
   }
 
   Loaded<Family> loaded_;

@@ -55,7 +55,7 @@ inline Bpe read_bpe(const JsonView& model, TokenizerFile& file) {
     throw Error(ErrorKind::kMalformedFile, model.at("merges").where(), model.at("merges").json().type_name(), "a list of merges");
   }
   if (model.get_or("dropout", 0.0) != 0.0) {
-    throw Error(ErrorKind::kUnsupportedModel, model.at("dropout").where(), model.at("dropout").json().dump(), "none: dropout is for training");
+    throw Error(ErrorKind::kUnsupportedModel, model.at("dropout").where(), model.at("dropout").shown(), "none: dropout is for training");
   }
   BpeOptions options;
   if (model.contains("unk_token")) options.unk_token = model.get<std::string>("unk_token");

@@ -51,26 +51,31 @@ struct TokenizerFile {
 
 /// Builds a TokenizerFile while nlohmann/json reads (its SAX interface): a tree of 10⁶ nodes for vocabulary and merges
 /// would take most of the loading time.
-class TokenizerFileReader {
+class TokenizerFileReader final : private JsonTreeReader {
  public:
   /// Errors  kMalformedFile for what is no JSON or no vocabulary; `where` names the file
   [[nodiscard]] static TokenizerFile read(std::string_view text, const std::string& where) {
     reject_lfs_pointer(text, where);
     TokenizerFileReader reader(where);
-    nlohmann::json::sax_parse(text.begin(), text.end(), &reader);
+    read_json(text, reader);
+    reader.file_.rest = std::move(reader).take();
     return std::move(reader.file_);
   }
 
+ private:
+  enum class Part : unsigned char { kRest, kVocab, kMerges, kMergePair };
+
+  explicit TokenizerFileReader(const std::string& where) : JsonTreeReader(where) {}
+
   // What nlohmann/json calls.
-  bool null() { return value(nullptr); }
-  bool boolean(bool x) { return value(x); }
-  bool number_integer(std::int64_t x) { return part_ == Part::kVocab ? token(x) : value(x); }
-  bool number_unsigned(std::uint64_t x) {
+  bool null() override { return value(nullptr); }
+  bool boolean(bool x) override { return value(x); }
+  bool number_integer(std::int64_t x) override { return part_ == Part::kVocab ? token(x) : value(x); }
+  bool number_unsigned(std::uint64_t x) override {
     return part_ == Part::kVocab ? token(static_cast<std::int64_t>(std::min<std::uint64_t>(x, std::uint64_t{1} << 40))) : value(x);
   }
-  bool number_float(double x, const std::string&) { return value(x); }
-  bool binary(nlohmann::json::binary_t&) { return false; }
-  bool string(std::string& x) {
+  bool number_float(double x, const std::string&) override { return value(x); }
+  bool string(std::string& x) override {
     if (part_ == Part::kMerges) return merge(x);
     if (part_ == Part::kMergePair) {
       pair_.push_back(std::move(x));
@@ -78,11 +83,7 @@ class TokenizerFileReader {
     }
     return value(std::move(x));
   }
-  bool key(std::string& x) {
-    key_ = std::move(x);
-    return true;
-  }
-  bool start_object(std::size_t) {
+  bool start_object(std::size_t) override {
     enter();
     if (part_ == Part::kRest && in_model() && key_ == "vocab") {
       part_ = Part::kVocab;
@@ -90,7 +91,7 @@ class TokenizerFileReader {
     }
     return open(nlohmann::json::object());
   }
-  bool end_object() {
+  bool end_object() override {
     --depth_;
     if (part_ == Part::kVocab) {
       part_ = Part::kRest;
@@ -98,7 +99,7 @@ class TokenizerFileReader {
     }
     return close();
   }
-  bool start_array(std::size_t) {
+  bool start_array(std::size_t) override {
     enter();
     if (part_ == Part::kRest && in_model() && key_ == "merges") {
       part_ = Part::kMerges;
@@ -111,7 +112,7 @@ class TokenizerFileReader {
     }
     return open(nlohmann::json::array());
   }
-  bool end_array() {
+  bool end_array() override {
     --depth_;
     if (part_ == Part::kMergePair) {
       if (pair_.size() != 2) throw bad_merge(concat("a list of ", pair_.size()));
@@ -125,15 +126,6 @@ class TokenizerFileReader {
     }
     return close();
   }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& e) {
-    throw Error(ErrorKind::kMalformedFile, where_, concat("no JSON (", duet::detail::json_problem(e), ")"), "a JSON document", "is the download complete?");
-  }
-
- private:
-  enum class Part : unsigned char { kRest, kVocab, kMerges, kMergePair };
-
-  explicit TokenizerFileReader(const std::string& where) : where_(where) {}
-
   void enter() {
     constexpr int kMaxDepth = 64;
     if (++depth_ > kMaxDepth) throw Error(ErrorKind::kMalformedFile, where_, concat("JSON nested deeper than ", kMaxDepth), "a flatter document");
@@ -152,44 +144,26 @@ class TokenizerFileReader {
     file_.merges.add(line.substr(0, space), line.substr(space + 1));
     return true;
   }
-  [[nodiscard]] Error bad_merge(std::string got) const {
-    return {ErrorKind::kMalformedFile, concat(where_, ": model.merges[", file_.merges.size(), "]"), std::move(got), "two tokens"};
+  [[nodiscard]] Error bad_merge(std::string_view got) const {
+    return {ErrorKind::kMalformedFile, concat(where_, ": model.merges[", file_.merges.size(), "]"), got, "two tokens"};
   }
 
-  /// Puts a value where it belongs and returns its place.
-  nlohmann::json& place(nlohmann::json x) {
-    if (open_.empty()) return file_.rest = std::move(x);
-    nlohmann::json& parent = *open_.back();
-    if (parent.is_array()) {
-      parent.push_back(std::move(x));
-      return parent.back();
-    }
-    return parent[key_] = std::move(x);
-  }
   bool value(nlohmann::json x) {
     if (part_ == Part::kVocab) throw Error(ErrorKind::kMalformedFile, concat(where_, ": model.vocab.", key_), x.type_name(), "an id");
     if (part_ != Part::kRest) throw bad_merge(x.type_name());
-    place(std::move(x));
-    return true;
+    return JsonTreeReader::value(std::move(x));
   }
   bool open(nlohmann::json container) {
     if (part_ == Part::kVocab) throw Error(ErrorKind::kMalformedFile, concat(where_, ": model.vocab.", key_), container.type_name(), "an id");
     if (part_ != Part::kRest) throw bad_merge(container.type_name());
-    open_.push_back(&place(std::move(container)));
+    JsonTreeReader::open(std::move(container));
     if (open_.size() == 2 && key_ == "model") model_ = open_[1];
     return true;
   }
-  bool close() {
-    open_.pop_back();
-    return true;
-  }
 
-  const std::string& where_;
   TokenizerFile file_;
   Part part_ = Part::kRest;
   int depth_ = 0;
-  std::string key_;
-  std::vector<nlohmann::json*> open_;  ///< stays valid: only the innermost container grows
   const nlohmann::json* model_ = nullptr;
   std::vector<std::string> pair_;
 };

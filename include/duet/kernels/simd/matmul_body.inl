@@ -165,11 +165,18 @@ inline void dot_block(const WeightMatrix& w, Index output, const float* x, Index
       DUET_UNROLL for (int r = 0; r < rows; ++r) sum[o][r] = Ops::fma(stored, value[r], sum[o][r]);
     }
   }
+  // Unrolled, what follows would be most of the kernel's code.
+  alignas(64) float lanes[outputs * rows * Ops::kWidth];
   DUET_UNROLL for (int o = 0; o < outputs; ++o) {
-    DUET_UNROLL for (int r = 0; r < rows; ++r) {
-      float total = Ops::sum(sum[o][r]);
+    DUET_UNROLL for (int r = 0; r < rows; ++r) Ops::store(lanes + (o * rows + r) * Ops::kWidth, sum[o][r]);
+  }
+  const float* lane = lanes;
+  for (Index o = 0; o < outputs; ++o) {
+    const std::byte* stored = w.data + (output + o) * w.stride * kSize;
+    for (Index r = 0; r < rows; ++r, lane += Ops::kWidth) {
+      float total = Ops::sum(Ops::load(lane));
       for (Index i = k; i < w.in_features; ++i) {
-        total = Ops::fma(load_weight<dtype>(weight[o] + i * kSize), x[r * x_stride + i], total);
+        total = Ops::fma(load_weight<dtype>(stored + i * kSize), x[r * x_stride + i], total);
       }
       sums[r * sums_stride + o] = total;
     }
