@@ -150,9 +150,9 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
     const auto at = static_cast<std::size_t>(b);
     prompts.push_back(detail::prompt_of(inputs, b, 0, length, image_token_id, per_entry[at].rows.rows(), decoder.vocab_size()));
     for (const Index position : prompts.back().positions) {
-      const Index most = decoder.config().max_position_embeddings;
-      if (position >= 0 && (position < most || Model::Decoder::kPositionsExtend)) continue;
-      throw Error(ErrorKind::kContextFull, "inputs.position_ids", std::to_string(position), concat("below ", most));
+      if (position >= 0 && position < decoder.num_positions()) continue;
+      throw Error(ErrorKind::kContextFull, "inputs.position_ids", std::to_string(position),
+                  concat("between 0 and ", decoder.config().max_position_embeddings - 1));
     }
     caches.push_back(decoder.make_cache(length));
     model.fuse(prompts.back(), per_entry[at], hidden.rows(b * length, length), memories[at], workspace);
