@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,7 +39,8 @@ enum class FeatureRows : unsigned char {
 
 /// Sizes of a vision encoder, named as config.json names them.
 struct VisionConfig {
-  Index image_size = 0;
+  Index image_size = 0;  ///< height, and width too unless that is given
+  std::optional<Index> image_width;
   Index patch_size = 0;
   Index num_channels = 3;
   Index hidden_size = 0;
@@ -53,6 +55,8 @@ struct VisionConfig {
   std::vector<Index> feature_layers;
   FeatureRows feature_rows = FeatureRows::kAll;
 
+  [[nodiscard]] Index width() const noexcept { return image_width.value_or(image_size); }
+
   /// Throws Error{kInvalidArgument} unless the sizes are positive and fit one another.
   void check() const {
     const auto require = [](bool good, std::string_view key, Index value, std::string expected) {
@@ -61,7 +65,7 @@ struct VisionConfig {
       }
     };
     require(image_size > 0, "image_size", image_size, "a positive number");
-    require(patch_size > 0 && image_size >= patch_size, "patch_size", patch_size, "between 1 and image_size");
+    require(patch_size > 0 && std::min(image_size, width()) >= patch_size, "patch_size", patch_size, "between 1 and image_size");
     require(num_channels > 0, "num_channels", num_channels, "a positive number");
     require(hidden_size > 0, "hidden_size", hidden_size, "a positive number");
     require(intermediate_size > 0, "intermediate_size", intermediate_size, "a positive number");
@@ -102,7 +106,7 @@ concept VisionRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && N
 
 /// A vision transformer: patches, optional class token, learned positions, a stack of encoder blocks.
 ///
-/// Shapes   pixels [num_images, num_channels, image_size, image_size] → features [num_images * rows, hidden_size]
+/// Shapes   pixels [num_images, num_channels, image_size, width] → features [num_images * rows, hidden_size]
 /// Source   Dosovitskiy et al. 2021, 2010.11929; Radford et al. 2021, 2103.00020 (CLIP)
 template <class Recipe>
 class VisionTransformer {
@@ -138,7 +142,7 @@ class VisionTransformer {
     return config_.hidden_size * std::max<Index>(1, static_cast<Index>(config_.feature_layers.size()));
   }
   [[nodiscard]] Index num_patches() const noexcept {
-    return (config_.image_size / config_.patch_size) * (config_.image_size / config_.patch_size);
+    return (config_.image_size / config_.patch_size) * (config_.width() / config_.patch_size);
   }
   /// Rows inside the encoder, class token included.
   [[nodiscard]] Index rows_per_image() const noexcept { return num_patches() + Recipe::FirstRow::kRows; }
@@ -188,12 +192,11 @@ class VisionTransformer {
   }
 
   void check(const VisualInput& input) const {
-    if (input.num_channels == config_.num_channels && input.height == config_.image_size &&
-        input.width == config_.image_size) {
+    if (input.num_channels == config_.num_channels && input.height == config_.image_size && input.width == config_.width()) {
       return;
     }
     throw Error(ErrorKind::kShapeMismatch, "pixel_values", shape_text(std::vector{input.num_channels, input.height, input.width}),
-                shape_text(std::vector{config_.num_channels, config_.image_size, config_.image_size}),
+                shape_text(std::vector{config_.num_channels, config_.image_size, config_.width()}),
                 "does preprocessor_config.json belong to this checkpoint?");
   }
 
