@@ -92,7 +92,8 @@ duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::PromptRule
     for (const double value : numbers(*ids)) inputs.input_ids.push_back(static_cast<duet::TokenId>(value));
     const std::string mask = encoder_decoder ? "inputs.decoder_attention_mask" : "inputs.attention_mask";
     inputs.attention_mask = optional_integers<std::uint8_t>(file, mask, ids->shape);
-    inputs.position_ids = optional_integers<Index>(file, "inputs.position_ids", ids->shape);
+    const std::string positions = encoder_decoder ? "inputs.decoder_position_ids" : "inputs.position_ids";
+    inputs.position_ids = optional_integers<Index>(file, positions, ids->shape);
   } else if (encoder_decoder && inputs.pixel_values) {  // as generation starts
     inputs.batch = inputs.pixel_values->num_images;
     inputs.length = 1;
