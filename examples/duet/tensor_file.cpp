@@ -82,6 +82,9 @@ duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::PromptRule
     for (const double value : numbers(*pixels)) input.pixels.push_back(static_cast<float>(value));
     inputs.pixel_values = std::move(input);
   }
+  if (encoder_decoder && !inputs.pixel_values) {
+    throw Error(ErrorKind::kInvalidArgument, file.tensors().where(), "no inputs.pixel_values", "the images to write about");
+  }
   const std::string ids_name = encoder_decoder ? "inputs.decoder_input_ids" : "inputs.input_ids";
   if (const TensorView* ids = file.tensors().find(ids_name)) {
     if (ids->shape.size() != 2) {
@@ -94,7 +97,7 @@ duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::PromptRule
     inputs.attention_mask = optional_integers<std::uint8_t>(file, mask, ids->shape);
     const std::string positions = encoder_decoder ? "inputs.decoder_position_ids" : "inputs.position_ids";
     inputs.position_ids = optional_integers<Index>(file, positions, ids->shape);
-  } else if (encoder_decoder && inputs.pixel_values) {  // as generation starts
+  } else if (encoder_decoder) {  // as generation starts
     inputs.batch = inputs.pixel_values->num_images;
     inputs.length = 1;
     inputs.input_ids.assign(static_cast<std::size_t>(inputs.batch), *rules.decoder_start_token_id);

@@ -72,6 +72,10 @@ template <class Model>
 std::vector<ImageRows> rows_per_entry(const ReferenceInputs& inputs, std::optional<TokenId> image_token_id, ImageRows all) {
   std::vector<ImageRows> result(static_cast<std::size_t>(inputs.batch));
   if (all.empty()) return result;
+  if (!image_token_id && static_cast<Index>(all.spans.size()) != inputs.batch) {
+    throw Error(ErrorKind::kShapeMismatch, "inputs.pixel_values", concat(all.spans.size(), " images"),
+                concat(inputs.batch, ", one for each row of ids"));
+  }
   Index begin = 0;
   for (Index b = 0; b < inputs.batch; ++b) {
     Index count = 0;
