@@ -22,7 +22,7 @@ struct Siglip {
   static constexpr std::string_view kName = "SigLIP";
   using Model = duet::ImageClassifier<duet::VisionTransformer<SiglipRecipe>>;
   static Model load(const duet::JsonView& config, const duet::Weights& root) {
-    return {duet::VisionTransformer<SiglipRecipe>(duet::read_clip_vision_config(config), root), std::nullopt};
+    return {duet::VisionTransformer<SiglipRecipe>(duet::read_clip_vision_config(config), root), {}};
   }
 };
 

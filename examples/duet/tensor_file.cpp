@@ -91,6 +91,9 @@ duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::PromptRule
     for (const double value : numbers(*pixels)) input.pixels.push_back(static_cast<float>(value));
     inputs.pixel_values = std::move(input);
   }
+  if (encoder_decoder && !inputs.pixel_values) {
+    throw Error(ErrorKind::kInvalidArgument, file.tensors().where(), "no inputs.pixel_values", "the images to write about");
+  }
   const std::string ids_name = encoder_decoder ? "inputs.decoder_input_ids" : "inputs.input_ids";
   if (const TensorView* ids = file.tensors().find(ids_name)) {
     if (ids->shape.size() != 2) {
@@ -101,8 +104,9 @@ duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::PromptRule
     for (const double value : numbers(*ids)) inputs.input_ids.push_back(integer<duet::TokenId>(value, ids_name));
     const std::string mask = encoder_decoder ? "inputs.decoder_attention_mask" : "inputs.attention_mask";
     inputs.attention_mask = optional_integers<std::uint8_t>(file, mask, ids->shape);
-    inputs.position_ids = optional_integers<Index>(file, "inputs.position_ids", ids->shape);
-  } else if (encoder_decoder && inputs.pixel_values) {  // as generation starts
+    const std::string positions = encoder_decoder ? "inputs.decoder_position_ids" : "inputs.position_ids";
+    inputs.position_ids = optional_integers<Index>(file, positions, ids->shape);
+  } else if (encoder_decoder) {  // as generation starts
     inputs.batch = inputs.pixel_values->num_images;
     inputs.length = 1;
     inputs.input_ids.assign(static_cast<std::size_t>(inputs.batch), *rules.decoder_start_token_id);

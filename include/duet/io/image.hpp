@@ -28,7 +28,8 @@ enum class Alpha : unsigned char {
 
 /// An 8-bit RGB picture, upright: what the reference's load_image makes of a file.
 ///
-/// PNG, JPEG and BMP. EXIF orientation is applied; grey, palette, 16-bit and alpha are converted as Pillow does.
+/// PNG, JPEG and BMP. EXIF orientation is applied; grey, palette, 16-bit and alpha are converted as Pillow does. A JPEG's
+/// bytes may differ by a few units from those that Pillow's own decoder makes.
 /// Errors  kFileNotReadable; kMalformedFile for bytes that are no such picture, or one beyond 100 megapixels
 class Image {
  public:

@@ -24,7 +24,7 @@ namespace duet::kernels {
 
 /// x · ½ (1 + erf(x / √2)) (Hendrycks and Gimpel 2016, 1606.08415).
 struct Gelu {
-  static constexpr std::string_view config_names[] = {"gelu"};
+  static constexpr std::string_view config_names[] = {"gelu", "gelu_python"};
   template <class V>
   DUET_INLINE static V apply(V x) noexcept {
     return V(0.5f) * x * (V(1.0f) + erf(x * V(0.70710678f)));
@@ -33,7 +33,7 @@ struct Gelu {
 
 /// ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))): the same paper's approximation, written as x · sigmoid(2 · the argument).
 struct GeluTanh {
-  static constexpr std::string_view config_names[] = {"gelu_new", "gelu_pytorch_tanh", "gelu_fast"};
+  static constexpr std::string_view config_names[] = {"gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate"};
   template <class V>
   DUET_INLINE static V apply(V x) noexcept {
     const V argument = V(0.79788456f) * fma(V(0.044715f) * x * x, x, x);
@@ -75,6 +75,32 @@ struct Relu2 {
   DUET_INLINE static V apply(V x) noexcept {
     const V positive = max(V(0.0f), x);
     return positive * positive;
+  }
+};
+
+/// max(x, 0), and a hundredth of what is below.
+struct LeakyRelu {
+  static constexpr std::string_view config_names[] = {"leaky_relu"};
+  template <class V>
+  DUET_INLINE static V apply(V x) noexcept {
+    return max(V(0.01f) * x, x);
+  }
+};
+
+/// max(x, 0), at most 6.
+struct Relu6 {
+  static constexpr std::string_view config_names[] = {"relu6"};
+  template <class V>
+  DUET_INLINE static V apply(V x) noexcept {
+    return min(V(6.0f), max(V(0.0f), x));
+  }
+};
+
+struct Sigmoid {
+  static constexpr std::string_view config_names[] = {"sigmoid"};
+  template <class V>
+  DUET_INLINE static V apply(V x) noexcept {
+    return sigmoid(x);
   }
 };
 

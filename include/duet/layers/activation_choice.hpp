@@ -58,8 +58,8 @@ template <>
 class ActivationChoice<ConfiguredActivation> {
  public:
   ActivationChoice(std::string_view key, std::string_view name) {
-    find<kernels::Gelu, kernels::GeluTanh, kernels::QuickGelu, kernels::Silu, kernels::Relu, kernels::Relu2, kernels::Tanh>(
-        key, name);
+    find<kernels::Gelu, kernels::GeluTanh, kernels::QuickGelu, kernels::Silu, kernels::Relu, kernels::Relu2, kernels::Relu6,
+         kernels::LeakyRelu, kernels::Sigmoid, kernels::Tanh, kernels::Identity>(key, name);
   }
   [[nodiscard]] kernels::ActivationFn function(const kernels::KernelTable& table) const noexcept { return choose_(table); }
 

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "duet/core/error.hpp"
@@ -38,8 +40,13 @@ class RotaryEmbedding {
   static constexpr bool kRotates = true;
 
   /// Takes no weights. Throws Error{kUnsupportedModel} for a rope_type it does not know.
-  RotaryEmbedding(const PositionConfig& config, const Weights&) : inv_freq_(frequencies(config)) {}
+  RotaryEmbedding(const PositionConfig& config, const Weights&) : inv_freq_(frequencies(config)) {
+    if (config.rope.rope_type == kDynamic) num_positions_ = config.max_position_embeddings;
+  }
 
+  /// Rotary positions go on beyond max_position_embeddings, if with less quality. "dynamic" turns all of a sequence anew
+  /// when it gets there, keys that lie in a cache included, and so ends here.
+  [[nodiscard]] Index num_positions() const noexcept { return num_positions_; }
   /// Nothing is added to the embeddings: rotation happens inside attention.
   void embed(std::span<const Index>, MatrixView) const noexcept {}
 
@@ -51,6 +58,8 @@ class RotaryEmbedding {
   }
 
  private:
+  static constexpr std::string_view kDynamic = "dynamic";
+
   static std::vector<float> frequencies(const PositionConfig& config) {
     const RopeConfig& rope = config.rope;
     check(rope);
@@ -60,14 +69,14 @@ class RotaryEmbedding {
       const float exponent = static_cast<float>(i) / static_cast<float>(rotary_dim);
       inv_freq.push_back(1.0f / std::pow(rope.rope_theta, exponent));
     }
-    if (rope.rope_type == "default") return inv_freq;
+    if (rope.rope_type == "default" || rope.rope_type == kDynamic) return inv_freq;
     if (rope.rope_type == "linear") {
       for (float& f : inv_freq) f /= rope.factor;
     } else if (rope.rope_type == "llama3") {
       for (float& f : inv_freq) f = llama3(f, rope);
     } else {
       throw Error(ErrorKind::kUnsupportedModel, "config.json: rope_scaling.rope_type", '"' + rope.rope_type + '"',
-                  "default, linear or llama3");
+                  "default, linear, dynamic or llama3");
     }
     return inv_freq;
   }
@@ -97,6 +106,7 @@ class RotaryEmbedding {
   }
 
   std::vector<float> inv_freq_;  // [rotary_dim / 2]
+  Index num_positions_ = std::numeric_limits<Index>::max();
 };
 
 /// A learned vector per position, added to the embeddings (GPT-2, CLIP text).
@@ -122,6 +132,7 @@ class LearnedPositions {
       }
     }
   }
+  [[nodiscard]] Index num_positions() const noexcept { return table_.num_embeddings(); }
   [[nodiscard]] Index num_pairs() const noexcept { return 0; }
   void angles(std::span<const Index>, kernels::RotaryAngles) const noexcept {}
 
@@ -136,6 +147,7 @@ concept PositionEncoding = std::constructible_from<P, const PositionConfig&, con
                                     kernels::RotaryAngles angles) {
                              p.embed(positions, hidden);
                              p.angles(positions, angles);
+                             { p.num_positions() } -> std::same_as<Index>;
                              { P::kRotates } -> std::convertible_to<bool>;
                            };
 

@@ -1,12 +1,10 @@
 #pragma once
 
-#include <algorithm>
-#include <span>
 #include <utility>
 
 #include "duet/kernels/elementwise.hpp"
-#include "duet/models/decoder.hpp"
-#include "duet/models/image_classifier.hpp"
+#include "duet/models/text_encoder.hpp"
+#include "duet/models/vision_transformer.hpp"
 
 namespace duet {
 
@@ -16,7 +14,6 @@ struct ContrastiveParts {
   Linear visual_projection;  ///< [projection_dim, vision hidden_size]
   Linear text_projection;    ///< [projection_dim, text hidden_size]
   float logit_scale = 1.0f;  ///< exp of the stored one
-  TokenId eos_token_id = 0;
 };
 
 /// Two towers that meet in one space: how well does each text describe each image?
@@ -47,46 +44,16 @@ class ContrastiveModel {
     return project(parts_.visual_projection, pooled, workspace);
   }
 
-  /// Unit vectors [num_texts, projection_dim] for `num_texts` rows of ids of equal length.
+  /// Unit vectors [num_texts, projection_dim].
+  /// Requires what Text::encode requires
   template <class Observer = NoObserver>
-  [[nodiscard]] Matrix embed_texts(std::span<const TokenId> ids, Index num_texts, Workspace& workspace,
-                                   Observer&& observe = {}) const {
+  [[nodiscard]] Matrix embed_texts(const TextInput& texts, Workspace& workspace, Observer&& observe = {}) const {
     const auto frame = workspace.frame();
-    const Index length = num_texts == 0 ? 0 : static_cast<Index>(ids.size()) / num_texts;
-    std::vector<KvCache> caches;
-    std::vector<Sequence> sequences;
-    const auto positions = workspace.array<Index>(length);
-    const auto visible = workspace.array<kernels::KeyRange>(length);
-    for (Index i = 0; i < length; ++i) {
-      positions[static_cast<std::size_t>(i)] = i;
-      visible[static_cast<std::size_t>(i)] = {0, i + 1};
-    }
-    for (Index i = 0; i < num_texts; ++i) caches.push_back(text_.make_cache(length));
-    for (Index i = 0; i < num_texts; ++i) {
-      sequences.push_back({&caches[static_cast<std::size_t>(i)], nullptr, positions, visible, {}, i * length, length});
-    }
-    const MatrixView hidden = workspace.matrix(num_texts * length, text_.hidden_size());
-    text_.embed(ids, hidden);
-    text_.forward(hidden, sequences, Phase::kPrefill, workspace, observe);
-    text_.normalize(hidden, hidden, workspace);
-    observe(Stage::kFinalNorm, 0, ConstMatrixView(hidden));
-    const MatrixView pooled = workspace.matrix(num_texts, hidden.cols());
-    for (Index i = 0; i < num_texts; ++i) {
-      const auto text = ids.subspan(static_cast<std::size_t>(i * length), static_cast<std::size_t>(length));
-      copy(hidden.rows(i * length + end_of_text(text), 1), pooled.rows(i, 1));
-    }
+    const Matrix pooled = text_.pool(texts, text_.encode(texts, workspace, observe));
     return project(parts_.text_projection, pooled, workspace);
   }
 
  private:
-  /// The row that stands for a text. Checkpoints whose config still says eos_token_id 2, an old mistake of the reference's,
-  /// mark it with their largest id; the others with the first end-of-text token.
-  [[nodiscard]] Index end_of_text(std::span<const TokenId> ids) const {
-    constexpr TokenId kMistakenEos = 2;
-    const auto at = parts_.eos_token_id == kMistakenEos ? std::ranges::max_element(ids)
-                                                        : std::ranges::find(ids, parts_.eos_token_id);
-    return at == ids.end() ? 0 : static_cast<Index>(at - ids.begin());
-  }
   static Matrix project(const Linear& projection, ConstMatrixView pooled, Workspace& workspace) {
     Matrix result(pooled.rows(), projection.out_features());
     projection.forward(pooled, result, Phase::kPrefill, workspace);

@@ -56,8 +56,6 @@ class Decoder {
 
  public:
   static constexpr bool kReadsImages = Cross::kReadsImages;
-  /// Rotary positions go on beyond max_position_embeddings, if with less quality; a learned table ends.
-  static constexpr bool kPositionsExtend = Recipe::Position::kRotates;
 
   Decoder(DecoderConfig config, const Weights& weights, const Weights& head_weights)
       : config_((config.check(), std::move(config))),
@@ -75,6 +73,8 @@ class Decoder {
   [[nodiscard]] const DecoderConfig& config() const noexcept { return config_; }
   [[nodiscard]] Index hidden_size() const noexcept { return config_.hidden_size; }
   [[nodiscard]] Index vocab_size() const noexcept { return config_.vocab_size; }
+  /// How many positions there are to be at.
+  [[nodiscard]] Index num_positions() const noexcept { return positions_.num_positions(); }
 
   /// An empty cache with room for `capacity` positions.
   [[nodiscard]] KvCache make_cache(Index capacity) const {
@@ -98,7 +98,7 @@ class Decoder {
   /// Runs embedded rows [rows, hidden_size] through the stack in place; each sequence's cache grows by its rows. The rows
   /// end before the final norm.
   ///
-  /// Requires room in every cache; positions within max_position_embeddings where positions are learned
+  /// Requires room in every cache; positions below num_positions()
   template <class Observer = NoObserver>
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Phase phase, Workspace& workspace,
                Observer&& observe = {}) const {

@@ -3,37 +3,84 @@
 #include <optional>
 #include <utility>
 
+#include "duet/layers/activation_choice.hpp"
 #include "duet/layers/linear.hpp"
+#include "duet/layers/norms.hpp"
 #include "duet/models/vision_transformer.hpp"
 
 namespace duet {
 
-/// A vision model on its own: an encoder, and perhaps a classifier that reads its first row (the class token).
+/// What makes an encoder's first row (the class token) stand for the whole image: a norm (CLIP) or a dense layer (ViT).
+class Pooler {
+ public:
+  explicit Pooler(LayerNorm norm) : norm_(std::move(norm)) {}
+  Pooler(Linear dense, ActivationChoice<ConfiguredActivation> activation) : dense_(std::move(dense)), activation_(activation) {}
+
+  /// rows [num_images, hidden_size] → [num_images, pooled size]
+  [[nodiscard]] Matrix pool(ConstMatrixView rows, Workspace& workspace) const {
+    Matrix pooled(rows.rows(), dense_ ? dense_->out_features() : rows.cols());
+    if (norm_) {
+      norm_->forward(rows, pooled, workspace);
+    } else {
+      dense_->forward(rows, pooled, Phase::kPrefill, workspace, activation_->function(workspace.kernels()));
+    }
+    return pooled;
+  }
+
+ private:
+  std::optional<LayerNorm> norm_;
+  std::optional<Linear> dense_;
+  std::optional<ActivationChoice<ConfiguredActivation>> activation_;
+};
+
+/// What reads an encoder's first row; a checkpoint may have any of them.
+struct VisionHeads {
+  std::optional<Linear> classifier;  ///< [num_labels, hidden_size]
+  std::optional<Pooler> pooler;
+  std::optional<Linear> projection;  ///< of the pooled row [projection_dim, hidden_size]
+};
+
+/// A vision model on its own: an encoder, and perhaps heads that read its first row.
 ///
 /// Shapes   pixels → features; logits [num_images, num_labels] when there is a classifier
 template <class Vision>
 class ImageClassifier {
  public:
-  ImageClassifier(Vision vision, std::optional<Linear> classifier)
-      : vision_(std::move(vision)), classifier_(std::move(classifier)) {}
+  ImageClassifier(Vision vision, VisionHeads heads) : vision_(std::move(vision)), heads_(std::move(heads)) {}
 
   [[nodiscard]] const Vision& vision() const noexcept { return vision_; }
-  [[nodiscard]] Index num_labels() const noexcept { return classifier_ ? classifier_->out_features() : 0; }
+  [[nodiscard]] Index num_labels() const noexcept { return heads_.classifier ? heads_.classifier->out_features() : 0; }
+  [[nodiscard]] bool pools() const noexcept { return heads_.pooler.has_value(); }
+  [[nodiscard]] bool projects() const noexcept { return pools() && heads_.projection.has_value(); }
 
-  /// logits [num_images, num_labels] of features from `vision().encode`.
+  /// logits [num_images, num_labels] of features from `vision().encode`. Requires num_labels() > 0
   [[nodiscard]] Matrix classify(const Features& features, Workspace& workspace) const {
-    const auto frame = workspace.frame();
-    const Index num_images = features.rows_per_image == 0 ? 0 : features.rows.rows() / features.rows_per_image;
-    const MatrixView first = workspace.matrix(num_images, features.rows.cols());
-    for (Index i = 0; i < num_images; ++i) copy(features.rows.rows(i * features.rows_per_image, 1), first.rows(i, 1));
-    Matrix logits(num_images, num_labels());
-    classifier_->forward(first, logits, Phase::kPrefill, workspace);
-    return logits;
+    return mapped(*heads_.classifier, first_rows(features), workspace);
+  }
+  /// One row an image. Requires pools()
+  [[nodiscard]] Matrix pool(const Features& features, Workspace& workspace) const {
+    return heads_.pooler->pool(first_rows(features), workspace);
+  }
+  /// [num_images, projection_dim] of pooled rows. Requires projects()
+  [[nodiscard]] Matrix project(ConstMatrixView pooled, Workspace& workspace) const {
+    return mapped(*heads_.projection, pooled, workspace);
   }
 
  private:
+  static Matrix first_rows(const Features& features) {
+    const Index num_images = features.rows_per_image == 0 ? 0 : features.rows.rows() / features.rows_per_image;
+    Matrix first(num_images, features.rows.cols());
+    for (Index i = 0; i < num_images; ++i) copy(features.rows.rows(i * features.rows_per_image, 1), first.view().rows(i, 1));
+    return first;
+  }
+  static Matrix mapped(const Linear& linear, ConstMatrixView rows, Workspace& workspace) {
+    Matrix result(rows.rows(), linear.out_features());
+    linear.forward(rows, result, Phase::kPrefill, workspace);
+    return result;
+  }
+
   Vision vision_;
-  std::optional<Linear> classifier_;  // [num_labels, hidden_size]
+  VisionHeads heads_;
 };
 
 }  // namespace duet

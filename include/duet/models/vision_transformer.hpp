@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,7 +39,8 @@ enum class FeatureRows : unsigned char {
 
 /// Sizes of a vision encoder, named as config.json names them.
 struct VisionConfig {
-  Index image_size = 0;
+  Index image_size = 0;  ///< height, and width too unless that is given
+  std::optional<Index> image_width;
   Index patch_size = 0;
   Index num_channels = 3;
   Index hidden_size = 0;
@@ -54,6 +56,8 @@ struct VisionConfig {
   FeatureRows feature_rows = FeatureRows::kAll;
   std::string where = "config.json: ";  ///< what stands before a key in errors
 
+  [[nodiscard]] Index width() const noexcept { return image_width.value_or(image_size); }
+
   /// Throws Error{kInvalidArgument} unless the sizes are positive, possible and fit one another.
   void check() const {
     constexpr Index kLargestImage = Index{1} << 16;  // patches times kLargestWidth stay in 64 bits
@@ -63,8 +67,10 @@ struct VisionConfig {
     const auto positive = [&](std::string_view key, Index value) {
       require(value > 0 && value <= kLargestWidth, key, value, concat("a positive number up to ", kLargestWidth));
     };
-    require(image_size > 0 && image_size <= kLargestImage, "image_size", image_size, concat("between 1 and ", kLargestImage));
-    require(patch_size > 0 && image_size >= patch_size, "patch_size", patch_size, "between 1 and image_size");
+    for (const Index edge : {image_size, width()}) {
+      require(edge > 0 && edge <= kLargestImage, "image_size", edge, concat("between 1 and ", kLargestImage));
+    }
+    require(patch_size > 0 && std::min(image_size, width()) >= patch_size, "patch_size", patch_size, "between 1 and image_size");
     positive("num_channels", num_channels);
     positive("hidden_size", hidden_size);
     positive("intermediate_size", intermediate_size);
@@ -106,7 +112,7 @@ concept VisionRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && N
 
 /// A vision transformer: patches, optional class token, learned positions, a stack of encoder blocks.
 ///
-/// Shapes   pixels [num_images, num_channels, image_size, image_size] → features [num_images * rows, hidden_size]
+/// Shapes   pixels [num_images, num_channels, image_size, width] → features [num_images * rows, hidden_size]
 /// Source   Dosovitskiy et al. 2021, 2010.11929; Radford et al. 2021, 2103.00020 (CLIP)
 template <class Recipe>
 class VisionTransformer {
@@ -142,7 +148,7 @@ class VisionTransformer {
     return config_.hidden_size * std::max<Index>(1, static_cast<Index>(config_.feature_layers.size()));
   }
   [[nodiscard]] Index num_patches() const noexcept {
-    return (config_.image_size / config_.patch_size) * (config_.image_size / config_.patch_size);
+    return (config_.image_size / config_.patch_size) * (config_.width() / config_.patch_size);
   }
   /// Rows inside the encoder, class token included.
   [[nodiscard]] Index rows_per_image() const noexcept { return num_patches() + Recipe::FirstRow::kRows; }
@@ -192,12 +198,11 @@ class VisionTransformer {
   }
 
   void check(const VisualInput& input) const {
-    if (input.num_channels == config_.num_channels && input.height == config_.image_size &&
-        input.width == config_.image_size) {
+    if (input.num_channels == config_.num_channels && input.height == config_.image_size && input.width == config_.width()) {
       return;
     }
     throw Error(ErrorKind::kShapeMismatch, "pixel_values", shape_text(std::vector{input.num_channels, input.height, input.width}),
-                shape_text(std::vector{config_.num_channels, config_.image_size, config_.image_size}),
+                shape_text(std::vector{config_.num_channels, config_.image_size, config_.width()}),
                 "does preprocessor_config.json belong to this checkpoint?");
   }
 

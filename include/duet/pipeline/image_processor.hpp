@@ -89,12 +89,12 @@ class ImageProcessor {
     std::string_view name;
     TargetSize size;
     Filter resample;
-    bool center_crop;
-    std::array<float, 3> mean, std;
+    bool center_crop;  ///< whether it crops unless told not to; the others never do
+    std::array<double, 3> mean, std;
   };
   static Defaults defaults_for(const JsonView& config);
   [[nodiscard]] static TargetSize read_size(const JsonView& config, std::string_view key, const TargetSize& fallback);
-  static std::array<float, 3> read_color(const JsonView& config, std::string_view key, const std::array<float, 3>& fallback);
+  static std::array<double, 3> read_color(const JsonView& config, std::string_view key, const std::array<double, 3>& fallback);
 
   [[nodiscard]] Image resized(const Image& image) const {
     if (size_.shortest_edge) {  // the other edge keeps the aspect, cut off to a whole pixel
@@ -115,20 +115,19 @@ class ImageProcessor {
   Index crop_height_ = 0, crop_width_ = 0;
   Filter resample_ = Filter::kBicubic;
   double rescale_factor_ = 1.0 / 255.0;
-  std::array<float, 3> mean_{}, std_{};
+  std::array<double, 3> mean_{}, std_{};
 };
 
 inline ImageProcessor::Defaults ImageProcessor::defaults_for(const JsonView& config) {
-  constexpr std::array<float, 3> half{0.5f, 0.5f, 0.5f};
-  constexpr std::array<float, 3> clip_mean{0.48145466f, 0.4578275f, 0.40821073f}, clip_std{0.26862954f, 0.26130258f, 0.27577711f};
-  constexpr std::array<float, 3> imagenet_mean{0.485f, 0.456f, 0.406f}, imagenet_std{0.229f, 0.224f, 0.225f};
+  constexpr std::array<double, 3> half{0.5, 0.5, 0.5};
+  constexpr std::array<double, 3> clip_mean{0.48145466, 0.4578275, 0.40821073}, clip_std{0.26862954, 0.26130258, 0.27577711};
   const auto square = [](Index edge) { return TargetSize{edge, edge, {}}; };
   const auto shortest = [](Index edge) { return TargetSize{{}, {}, edge}; };
   const Defaults known[] = {
       {"ViT", square(224), Filter::kBilinear, false, half, half},
       {"CLIP", shortest(224), Filter::kBicubic, true, clip_mean, clip_std},
       {"Siglip", square(224), Filter::kBicubic, false, half, half},
-      {"DeiT", square(256), Filter::kBicubic, true, imagenet_mean, imagenet_std},
+      {"DeiT", square(256), Filter::kBicubic, true, half, half},
       {"Bit", shortest(224), Filter::kBicubic, true, clip_mean, clip_std},
       {"Llava", shortest(224), Filter::kBicubic, true, clip_mean, clip_std},
       {"Blip", square(384), Filter::kBicubic, false, clip_mean, clip_std},
@@ -166,9 +165,13 @@ inline TargetSize ImageProcessor::read_size(const JsonView& config, std::string_
   return {positive(value, value.get<Index>("height")), positive(value, value.get<Index>("width")), {}};
 }
 
-inline std::array<float, 3> ImageProcessor::read_color(const JsonView& config, std::string_view key, const std::array<float, 3>& fallback) {
+inline std::array<double, 3> ImageProcessor::read_color(const JsonView& config, std::string_view key, const std::array<double, 3>& fallback) {
   if (!config.contains(key)) return fallback;
-  const auto values = config.get<std::vector<float>>(key);
+  if (config.at(key).json().is_number()) {  // of every channel
+    const auto value = config.get<double>(key);
+    return {value, value, value};
+  }
+  const auto values = config.get<std::vector<double>>(key);
   if (values.size() != 3) {
     throw Error(ErrorKind::kInvalidArgument, config.at(key).where(), concat(values.size(), " values"), "3, one a channel");
   }
@@ -178,7 +181,7 @@ inline std::array<float, 3> ImageProcessor::read_color(const JsonView& config, s
 inline ImageProcessor::ImageProcessor(const JsonView& config) {
   const Defaults defaults = defaults_for(config);
   do_resize_ = config.get_or("do_resize", true);
-  do_center_crop_ = config.get_or("do_center_crop", defaults.center_crop);
+  do_center_crop_ = defaults.center_crop && config.get_or("do_center_crop", true);
   do_rescale_ = config.get_or("do_rescale", true);
   do_normalize_ = config.get_or("do_normalize", true);
   do_pad_ = defaults.name == "Llava" && config.get_or("do_pad", false);
@@ -205,7 +208,7 @@ inline Image ImageProcessor::seen(const Image& picture) const {
   Image image = picture;
   if (do_pad_) {
     std::array<std::uint8_t, 3> color{};
-    for (std::size_t c = 0; c < 3; ++c) color[c] = static_cast<std::uint8_t>(std::clamp(mean_[c] * 255.0f, 0.0f, 255.0f));
+    for (std::size_t c = 0; c < 3; ++c) color[c] = static_cast<std::uint8_t>(std::clamp(mean_[c] * 255.0, 0.0, 255.0));
     image = pad_to_square(image, color);
   }
   if (do_resize_) image = resized(image);
@@ -225,7 +228,7 @@ inline PixelValues ImageProcessor::process(const Image& picture) const {
     for (int value = 0; value < 256; ++value) {
       float x = static_cast<float>(value);
       if (do_rescale_) x = static_cast<float>(static_cast<double>(value) * rescale_factor_);
-      if (do_normalize_) x = (x - mean_[c]) / std_[c];
+      if (do_normalize_) x = (x - static_cast<float>(mean_[c])) / static_cast<float>(std_[c]);
       table[value] = x;
     }
     for (std::size_t i = 0; i < plane; ++i) result.values[c * plane + i] = table[image.rgb()[3 * i + c]];

@@ -10,6 +10,7 @@
 #include "duet/io/named_tensor.hpp"
 #include "duet/models/contrastive_model.hpp"
 #include "duet/models/image_classifier.hpp"
+#include "duet/models/text_encoder.hpp"
 #include "duet/pipeline/session.hpp"
 
 namespace duet {
@@ -71,6 +72,10 @@ template <class Model>
 std::vector<ImageRows> rows_per_entry(const ReferenceInputs& inputs, std::optional<TokenId> image_token_id, ImageRows all) {
   std::vector<ImageRows> result(static_cast<std::size_t>(inputs.batch));
   if (all.empty()) return result;
+  if (!image_token_id && static_cast<Index>(all.spans.size()) != inputs.batch) {
+    throw Error(ErrorKind::kShapeMismatch, "inputs.pixel_values", concat(all.spans.size(), " images"),
+                concat(inputs.batch, ", one for each row of ids"));
+  }
   Index begin = 0;
   for (Index b = 0; b < inputs.batch; ++b) {
     Index count = 0;
@@ -150,9 +155,9 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
     const auto at = static_cast<std::size_t>(b);
     prompts.push_back(detail::prompt_of(inputs, b, 0, length, image_token_id, per_entry[at].rows.rows(), decoder.vocab_size()));
     for (const Index position : prompts.back().positions) {
-      const Index most = decoder.config().max_position_embeddings;
-      if (position >= 0 && (position < most || Model::Decoder::kPositionsExtend)) continue;
-      throw Error(ErrorKind::kContextFull, "inputs.position_ids", std::to_string(position), concat("below ", most));
+      if (position >= 0 && position < decoder.num_positions()) continue;
+      throw Error(ErrorKind::kContextFull, "inputs.position_ids", std::to_string(position),
+                  concat("between 0 and ", decoder.config().max_position_embeddings - 1));
     }
     caches.push_back(decoder.make_cache(length));
     model.fuse(prompts.back(), per_entry[at], hidden.rows(b * length, length), memories[at], workspace);
@@ -210,9 +215,51 @@ inline const VisualInput& required_pixels(const ReferenceInputs& inputs) {
   throw Error(ErrorKind::kInvalidArgument, "inputs.pixel_values", "nothing", "an image for a vision model");
 }
 
+/// Of each text, the tokens that are no padding.
+inline std::vector<kernels::KeyRange> seen_tokens(const ReferenceInputs& inputs) {
+  std::vector<kernels::KeyRange> seen;
+  for (Index b = 0; b < inputs.batch; ++b) {
+    const auto [begin, end] = inputs.unpadded(b);
+    seen.push_back({begin, end});
+  }
+  return seen;
+}
+
+/// The ids as input of a text encoder of these sizes.
+/// Errors  kInvalidArgument for ids out of range; kContextFull
+inline TextInput checked_texts(const DecoderConfig& config, const ReferenceInputs& inputs, std::span<const kernels::KeyRange> seen) {
+  for (const TokenId id : inputs.input_ids) {
+    if (id >= 0 && id < config.vocab_size) continue;
+    throw Error(ErrorKind::kInvalidArgument, "inputs.input_ids", std::to_string(id), concat("between 0 and ", config.vocab_size - 1));
+  }
+  if (inputs.length > config.max_position_embeddings) {
+    throw Error(ErrorKind::kContextFull, "inputs.input_ids", concat(inputs.length, " tokens"),
+                concat("at most max_position_embeddings, ", config.max_position_embeddings));
+  }
+  return {inputs.input_ids, inputs.batch, seen};
+}
+
 }  // namespace detail
 
-/// A vision model on its own: its stages, and logits when it classifies.
+/// A text encoder on its own: its stages, its rows, and the one that stands for each text.
+template <class Stack>
+std::vector<NamedTensor> reference_forward(const TextEncoder<Stack>& model, const ReferenceInputs& inputs, Index,
+                                           std::optional<TokenId>, Compute compute) {
+  std::vector<NamedTensor> out;
+  StageRecorder record(out);
+  Workspace workspace(compute);
+  if (inputs.input_ids.empty()) throw Error(ErrorKind::kInvalidArgument, "inputs.input_ids", "no tokens", "at least one");
+  const std::vector<kernels::KeyRange> seen = detail::seen_tokens(inputs);
+  const TextInput texts = detail::checked_texts(model.stack().config(), inputs, seen);
+  record.set_groups(inputs.batch);
+  const auto frame = workspace.frame();
+  const MatrixView rows = model.encode(texts, workspace, record);
+  record.add("last_hidden_state", {inputs.batch, inputs.length, rows.cols()}, rows);
+  record.add("pooler_output", {inputs.batch, rows.cols()}, model.pool(texts, rows));
+  return out;
+}
+
+/// A vision model on its own: its stages and what its heads say.
 template <class Vision>
 std::vector<NamedTensor> reference_forward(const ImageClassifier<Vision>& model, const ReferenceInputs& inputs, Index,
                                            std::optional<TokenId>, Compute compute) {
@@ -224,11 +271,16 @@ std::vector<NamedTensor> reference_forward(const ImageClassifier<Vision>& model,
   const auto frame = workspace.frame();
   const Features features = model.vision().encode(pixels, workspace, record);
   record(Stage::kFinalNorm, 0, features.rows);
+  const auto add = [&](const char* name, ConstMatrixView rows) { record.add(name, {rows.rows(), rows.cols()}, rows); };
   if (model.num_labels() > 0) {
-    const Matrix logits = model.classify(features, workspace);
-    record.add("logits", {logits.rows(), logits.cols()}, logits);
-  } else {
-    record.add("last_hidden_state", {pixels.num_images, features.rows_per_image, features.rows.cols()}, features.rows);
+    add("logits", model.classify(features, workspace));
+    return out;
+  }
+  record.add("last_hidden_state", {pixels.num_images, features.rows_per_image, features.rows.cols()}, features.rows);
+  if (model.pools()) {
+    const Matrix pooled = model.pool(features, workspace);
+    add("pooler_output", pooled);
+    if (model.projects()) add("image_embeds", model.project(pooled, workspace));
   }
   return out;
 }
@@ -247,16 +299,9 @@ std::vector<NamedTensor> reference_forward(const ContrastiveModel<Vision, Text>&
     record.add("image_embeds", {images->rows(), images->cols()}, *images);
   }
   if (!inputs.input_ids.empty()) {
-    for (const TokenId id : inputs.input_ids) {
-      if (id >= 0 && id < model.text().vocab_size()) continue;
-      throw Error(ErrorKind::kInvalidArgument, "inputs.input_ids", std::to_string(id), concat("between 0 and ", model.text().vocab_size() - 1));
-    }
-    if (inputs.length > model.text().config().max_position_embeddings) {
-      throw Error(ErrorKind::kContextFull, "inputs.input_ids", concat(inputs.length, " tokens"),
-                  concat("at most max_position_embeddings, ", model.text().config().max_position_embeddings));
-    }
+    const std::vector<kernels::KeyRange> seen = detail::seen_tokens(inputs);
     record.set_groups(inputs.batch);
-    texts = model.embed_texts(inputs.input_ids, inputs.batch, workspace, record);
+    texts = model.embed_texts(detail::checked_texts(model.text().stack().config(), inputs, seen), workspace, record);
     record.add("text_embeds", {texts->rows(), texts->cols()}, *texts);
     for (std::size_t i = 0, n = out.size(); i < n; ++i) {  // the golden files' name for the text tower's output
       if (out[i].name == "final_norm") out.push_back({"text_out", out[i].dtype, out[i].shape, out[i].data});

@@ -153,13 +153,17 @@ inline Image resize(const Image& image, Index width, Index height, Filter filter
   }
   if (filter == Filter::kNearest) {
     std::vector<std::uint8_t> out(static_cast<std::size_t>(width * height * 3));
-    const auto source = [](Index i, Index from, Index to) {
+    const auto sources = [](Index from, Index to) {
       const double scale = static_cast<double>(from) / static_cast<double>(to);
-      return std::min(from - 1, static_cast<Index>((static_cast<double>(i) + 0.5) * scale));
+      std::vector<Index> result;
+      double at = scale * 0.5;  // stepped, not multiplied, so that halves round as Pillow's do
+      for (Index i = 0; i < to; ++i, at += scale) result.push_back(std::min(from - 1, static_cast<Index>(at)));
+      return result;
     };
+    const std::vector<Index> rows = sources(image.height(), height), columns = sources(image.width(), width);
     for (Index y = 0; y < height; ++y) {
       for (Index x = 0; x < width; ++x) {
-        const Index from = source(y, image.height(), height) * image.width() + source(x, image.width(), width);
+        const Index from = rows[static_cast<std::size_t>(y)] * image.width() + columns[static_cast<std::size_t>(x)];
         std::copy_n(image.rgb().begin() + 3 * from, 3, out.begin() + 3 * (y * width + x));
       }
     }

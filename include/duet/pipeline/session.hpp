@@ -159,7 +159,7 @@ class Session {
   static SessionOptions checked(SessionOptions options, const Model& model) {
     const Index most = model.decoder().config().max_position_embeddings;
     if (options.max_length == 0) options.max_length = most;
-    if (options.max_length < 1 || (!Decoder::kPositionsExtend && options.max_length > most)) {
+    if (options.max_length < 1 || options.max_length > model.decoder().num_positions()) {
       throw Error(ErrorKind::kInvalidArgument, "max_length", std::to_string(options.max_length),
                   concat("between 1 and max_position_embeddings, ", most));
     }

@@ -1,9 +1,10 @@
 #pragma once
 
-#include <algorithm>
 #include <cmath>
+#include <string>
 
 #include "duet/models/contrastive_model.hpp"
+#include "duet/models/image_classifier.hpp"
 #include "duet/zoo/family.hpp"
 
 namespace duet {
@@ -90,7 +91,29 @@ struct ClipVision {
     return {std::move(config), first_under(root, prefixes, "class_embedding", kClipNames)};
   }
   static Model load(const JsonView& config, const Weights& root) {
-    return {load_encoder(read_clip_vision_config(config), root, {"vision_model", ""}), std::nullopt};
+    const Prefixes prefixes{"vision_model", ""};
+    auto encoder = load_encoder(read_clip_vision_config(config), root, prefixes);
+    VisionHeads heads;
+    const Weights weights = first_under(root, prefixes, "class_embedding", kClipNames);
+    if (weights.contains("post_layernorm.weight")) {
+      heads.pooler.emplace(LayerNorm(weights.scope("post_layernorm"), encoder.hidden_size(), encoder.config().layer_norm_eps));
+    }
+    if (root.contains("visual_projection.weight")) {
+      heads.projection.emplace(root, "visual_projection", encoder.hidden_size(), config.get_or<Index>("projection_dim", 512), Linear::Bias::kNone);
+    }
+    return {std::move(encoder), std::move(heads)};
+  }
+  static PromptRules rules(const JsonView&, const Model&) { return {}; }
+};
+
+/// CLIP's text tower, alone or as half of CLIP.
+struct ClipText {
+  static constexpr std::string_view kName = "CLIP text";
+  using Model = TextEncoder<Decoder<ClipTextRecipe>>;
+
+  static Model load(const JsonView& config, const Weights& root) {
+    const Weights weights = first_under(root, {"text_model", ""}, "embed_tokens.weight", kClipNames);
+    return {Decoder<ClipTextRecipe>(read_clip_text_config(config), weights, weights), config.get_or<TokenId>("eos_token_id", 49407)};
   }
   static PromptRules rules(const JsonView&, const Model&) { return {}; }
 };
@@ -98,24 +121,28 @@ struct ClipVision {
 /// CLIP: both towers and the space they share.
 struct Clip {
   static constexpr std::string_view kName = "CLIP";
-  using Model = ContrastiveModel<VisionTransformer<ClipVisionRecipe>, Decoder<ClipTextRecipe>>;
+  using Model = ContrastiveModel<VisionTransformer<ClipVisionRecipe>, ClipText::Model>;
 
   static Model load(const JsonView& config, const Weights& root) {
-    const JsonView vision_config = config.object_or_empty("vision_config"), text_config = config.object_or_empty("text_config");
-    auto vision = ClipVision::load_encoder(read_clip_vision_config(vision_config), root, {"vision_model"});
-    const Weights text_weights = root.under("text_model").named(kClipNames);
-    Decoder<ClipTextRecipe> text(read_clip_text_config(text_config), text_weights, text_weights);
+    auto vision = ClipVision::load_encoder(read_clip_vision_config(tower(config, "vision_config")), root, {"vision_model"});
+    auto text = ClipText::load(tower(config, "text_config"), root);
     const Index projection_dim = config.get_or<Index>("projection_dim", 512);
     ContrastiveParts parts{
         LayerNorm(root.under("vision_model").scope("post_layernorm"), vision.hidden_size(), vision.config().layer_norm_eps),
         Linear(root, "visual_projection", vision.hidden_size(), projection_dim, Linear::Bias::kNone),
         Linear(root, "text_projection", text.hidden_size(), projection_dim, Linear::Bias::kNone),
         std::exp(root.vector("logit_scale", 1)[0]),
-        text_config.get_or<TokenId>("eos_token_id", 49407),
     };
     return {std::move(vision), std::move(text), std::move(parts)};
   }
   static PromptRules rules(const JsonView&, const Model&) { return {}; }
+
+ private:
+  /// The oldest checkpoints have their towers' configs at "…_config_dict" too, which then holds alone.
+  static JsonView tower(const JsonView& config, const std::string& key) {
+    const std::string old_key = key + "_dict";
+    return config.object_or_empty(config.contains(old_key) ? old_key : key);
+  }
 };
 
 }  // namespace duet

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "duet/core/weights.hpp"
@@ -25,14 +27,32 @@ inline Weights first_under(const Weights& weights, const Prefixes& prefixes, std
   return weights.under(prefixes.front()).named(names);
 }
 
+/// A value that has had several names.
+/// Errors  kConfigMismatch when config.json gives it under two of them and they differ
+template <class T>
+T read_any(const JsonView& config, std::initializer_list<std::string_view> keys, T fallback) {
+  std::string_view first;
+  for (const std::string_view key : keys) {
+    if (!config.contains(key)) continue;
+    if (first.empty()) {
+      first = key;
+    } else if (config.get<T>(key) != config.get<T>(first)) {
+      throw Error(ErrorKind::kConfigMismatch, config.at(key).where(), config.at(key).json().dump(),
+                  concat("the same as ", first, ", ", config.at(first).json().dump()), "they are two names of one value");
+    }
+  }
+  return first.empty() ? std::move(fallback) : config.get<T>(first);
+}
+
 /// rope_theta, rope_scaling (old) or rope_parameters (new).
 inline RopeConfig read_rope(const JsonView& config, float default_theta) {
-  const JsonView scaling = config.contains("rope_parameters") ? config.object_or_empty("rope_parameters")
-                                                              : config.object_or_empty("rope_scaling");
+  const bool is_new = config.contains("rope_parameters");
+  const JsonView scaling = config.object_or_empty(is_new ? "rope_parameters" : "rope_scaling");
   RopeConfig rope;
   rope.rope_theta = scaling.get_or("rope_theta", config.get_or("rope_theta", default_theta));
-  rope.rope_type = scaling.get_any<std::string>({"rope_type", "type"}, "default");
-  rope.factor = scaling.get_or("factor", 1.0f);
+  // A rope_scaling that does not say of which type it is, is refused as one of an unknown type.
+  rope.rope_type = scaling.get_any<std::string>({"rope_type", "type"}, is_new || scaling.json().empty() ? "default" : "");
+  rope.factor = rope.rope_type == "linear" || rope.rope_type == "llama3" ? scaling.get<float>("factor") : 1.0f;
   rope.low_freq_factor = scaling.get_or("low_freq_factor", 1.0f);
   rope.high_freq_factor = scaling.get_or("high_freq_factor", 4.0f);
   rope.original_max_position_embeddings = scaling.get_or<Index>(

@@ -38,9 +38,9 @@ inline constexpr TensorName kGpt2Names[] = {
 inline DecoderConfig read_gpt2_config(const JsonView& config) {
   DecoderConfig result;
   result.vocab_size = config.get_or<Index>("vocab_size", 50257);
-  result.hidden_size = config.get_any<Index>({"n_embd", "hidden_size"}, 768);
-  result.num_hidden_layers = config.get_any<Index>({"n_layer", "num_hidden_layers"}, 12);
-  result.num_attention_heads = config.get_any<Index>({"n_head", "num_attention_heads"}, 12);
+  result.hidden_size = read_any<Index>(config, {"n_embd", "hidden_size"}, 768);
+  result.num_hidden_layers = read_any<Index>(config, {"n_layer", "num_hidden_layers"}, 12);
+  result.num_attention_heads = read_any<Index>(config, {"n_head", "num_attention_heads"}, 12);
   result.num_key_value_heads = result.num_attention_heads;
   if (result.num_attention_heads <= 0 || result.hidden_size % result.num_attention_heads != 0) {
     throw Error(ErrorKind::kInvalidArgument, config.where() + ": n_head", std::to_string(result.num_attention_heads),
@@ -49,7 +49,7 @@ inline DecoderConfig read_gpt2_config(const JsonView& config) {
   result.head_dim = result.hidden_size / result.num_attention_heads;
   // An impossible hidden_size must not overflow on its way to the check.
   result.intermediate_size = config.get_or<Index>("n_inner", 4 * std::clamp<Index>(result.hidden_size, 0, kLargestWidth));
-  result.max_position_embeddings = config.get_any<Index>({"n_positions", "max_position_embeddings"}, 1024);
+  result.max_position_embeddings = read_any<Index>(config, {"n_positions", "max_position_embeddings"}, 1024);
   result.norm_eps = config.get_or("layer_norm_epsilon", 1e-5f);
   result.hidden_act = config.get_or<std::string>("activation_function", "gelu_new");
   result.hidden_act_key = "activation_function";

@@ -15,7 +15,7 @@ struct LlavaOf {
                                     Decoder<typename TextFamily::Recipe>, EmbeddingFusion>;
 
   static Model load(const JsonView& config, const Weights& root) {
-    VisionConfig vision_config = read_clip_vision_config(config.object_or_empty("vision_config"));
+    VisionConfig vision_config = read_vision_config(config);
     vision_config.feature_layers = read_feature_layers(config);
     vision_config.feature_rows = read_feature_rows(config);
     auto vision = ClipVision::load_encoder(
@@ -36,7 +36,7 @@ struct LlavaOf {
 
   static PromptRules rules(const JsonView& config, const Model& model) {
     PromptRules rules;
-    rules.image_token_id = config.get_any<TokenId>({"image_token_index", "image_token_id"}, 32000);
+    rules.image_token_id = read_any<TokenId>(config, {"image_token_index", "image_token_id"}, 32000);
     rules.tokens_per_image = model.vision().num_features();
     rules.question_prefix = "USER: ";
     rules.image_suffix = "\n";
@@ -46,6 +46,18 @@ struct LlavaOf {
   }
 
  private:
+  /// Absent keys of vision_config have CLIP's defaults, an absent vision_config those of the first LLaVA.
+  static VisionConfig read_vision_config(const JsonView& config) {
+    VisionConfig result = read_clip_vision_config(config.object_or_empty("vision_config"));
+    if (config.contains("vision_config")) return result;
+    result.image_size = 336;
+    result.patch_size = 14;
+    result.hidden_size = 1024;
+    result.intermediate_size = 4096;
+    result.num_hidden_layers = 24;
+    result.num_attention_heads = 16;
+    return result;
+  }
   static std::vector<Index> read_feature_layers(const JsonView& config) {
     if (!config.contains("vision_feature_layer")) return {-2};
     const JsonView layers = config.at("vision_feature_layer");

@@ -68,10 +68,15 @@ void describe(const ImageClassifier<Vision>& model, ModelInfo& info) {
   info.fusion = "none (vision only)";
   detail::describe_vision(model.vision(), info);
 }
+template <class Stack>
+void describe(const TextEncoder<Stack>& model, ModelInfo& info) {
+  info.fusion = "none (text only)";
+  detail::describe_text(model.stack(), info);
+}
 template <class Vision, class Text>
 void describe(const ContrastiveModel<Vision, Text>& model, ModelInfo& info) {
   info.fusion = "none (two towers)";
-  detail::describe_text(model.text(), info);
+  detail::describe_text(model.text().stack(), info);
   detail::describe_vision(model.vision(), info);
 }
 

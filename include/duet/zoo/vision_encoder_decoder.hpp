@@ -25,6 +25,10 @@ struct VisionEncoderDecoderOf {
     auto vision = load_vision(config.at("encoder"), root);
     DecoderConfig sizes = read_gpt2_config(decoder_config);
     const Index memory_size = decoder_config.get_or<Index>("cross_attention_hidden_size", 0);
+    if (memory_size > 0 && memory_size != vision.hidden_size()) {
+      throw Error(ErrorKind::kConfigMismatch, "config.json: decoder.cross_attention_hidden_size", std::to_string(memory_size),
+                  concat("the encoder's hidden_size, ", vision.hidden_size()));
+    }
     ProjectorConfig projector;
     projector.input_size = vision.hidden_size();
     // With cross_attention_hidden_size the decoder's own key and value maps change the width, and nothing is projected.

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <tuple>
+#include <utility>
+#include <vector>
+
 #include "duet/models/image_classifier.hpp"
 #include "duet/zoo/family.hpp"
 
@@ -25,6 +29,7 @@ inline constexpr TensorName kVitNames[] = {
     {"layers.*.mlp.up_proj", "encoder.layer.*.intermediate.dense"},
     {"layers.*.mlp.down_proj", "encoder.layer.*.output.dense"},
     {"post_layernorm", "layernorm"},
+    {"pooler", "pooler.dense"},
 };
 
 /// As saved by newer versions of the reference.
@@ -41,12 +46,26 @@ inline constexpr TensorName kVitNewNames[] = {
     {"layers.*.mlp.up_proj", "layers.*.mlp.fc1"},
     {"layers.*.mlp.down_proj", "layers.*.mlp.fc2"},
     {"post_layernorm", "layernorm"},
+    {"pooler", "pooler.dense"},
 };
+
+/// An edge of squares, or [height, width].
+inline std::pair<Index, Index> read_height_and_width(const JsonView& config, std::string_view key, Index fallback) {
+  if (!config.contains(key)) return {fallback, fallback};
+  const JsonView value = config.at(key);
+  const auto edges = value.json().is_array() ? value.as<std::vector<Index>>() : std::vector(2, value.as<Index>());
+  if (edges.size() == 2) return {edges[0], edges[1]};
+  throw Error(ErrorKind::kInvalidArgument, value.where(), value.json().dump(), "a number or [height, width]");
+}
 
 inline VisionConfig read_vit_config(const JsonView& config) {
   VisionConfig result;
-  result.image_size = config.get_or<Index>("image_size", 224);
-  result.patch_size = config.get_or<Index>("patch_size", 16);
+  std::tie(result.image_size, result.image_width) = read_height_and_width(config, "image_size", 224);
+  const auto [patch_height, patch_width] = read_height_and_width(config, "patch_size", 16);
+  if (patch_height != patch_width) {
+    throw Error(ErrorKind::kUnsupportedModel, config.at("patch_size").where(), concat(patch_height, " x ", patch_width), "square patches");
+  }
+  result.patch_size = patch_height;
   result.num_channels = config.get_or<Index>("num_channels", 3);
   result.hidden_size = config.get_or<Index>("hidden_size", 768);
   result.intermediate_size = config.get_or<Index>("intermediate_size", 3072);
@@ -59,7 +78,7 @@ inline VisionConfig read_vit_config(const JsonView& config) {
   return result;
 }
 
-/// ViT: an encoder, or with "classifier.weight" in the checkpoint an ImageNet-style classifier.
+/// ViT: an encoder, perhaps with a pooler, or with "classifier.weight" in the checkpoint an ImageNet-style classifier.
 struct Vit {
   static constexpr std::string_view kName = "ViT";
   using Recipe = VitRecipe;
@@ -67,21 +86,29 @@ struct Vit {
 
   static VisionTransformer<Recipe> load_encoder(const JsonView& config, const Weights& root,
                                                 const Prefixes& prefixes) {
-    const Weights renamed = first_under(root, prefixes, "layers.0.mlp.up_proj.weight", kVitNewNames);
-    const bool is_new = renamed.contains("layers.0.mlp.up_proj.weight");
-    return {read_vit_config(config), is_new ? renamed : first_under(root, prefixes, "post_layernorm.weight", kVitNames)};
+    return {read_vit_config(config), encoder_weights(root, prefixes)};
   }
   static Model load(const JsonView& config, const Weights& root) {
-    auto encoder = load_encoder(config, root, {"vit", ""});
-    std::optional<Linear> classifier;
+    const Prefixes prefixes{"vit", ""};
+    auto encoder = load_encoder(config, root, prefixes);
+    VisionHeads heads;
     if (root.contains("classifier.weight")) {
-      classifier.emplace(root, "classifier", encoder.hidden_size(), read_num_labels(config), Linear::Bias::kRequired);
+      heads.classifier.emplace(root, "classifier", encoder.hidden_size(), read_num_labels(config), Linear::Bias::kRequired);
+    } else if (const Weights weights = encoder_weights(root, prefixes); weights.contains("pooler.weight")) {
+      const Index size = config.get_or<Index>("pooler_output_size", encoder.hidden_size());
+      heads.pooler.emplace(Linear(weights, "pooler", encoder.hidden_size(), size, Linear::Bias::kRequired),
+                           ActivationChoice<ConfiguredActivation>("pooler_act", config.get_or<std::string>("pooler_act", "tanh")));
     }
-    return {std::move(encoder), std::move(classifier)};
+    return {std::move(encoder), std::move(heads)};
   }
   static PromptRules rules(const JsonView&, const Model&) { return {}; }
 
  private:
+  static Weights encoder_weights(const Weights& root, const Prefixes& prefixes) {
+    const Weights renamed = first_under(root, prefixes, "layers.0.mlp.up_proj.weight", kVitNewNames);
+    const bool is_new = renamed.contains("layers.0.mlp.up_proj.weight");
+    return is_new ? renamed : first_under(root, prefixes, "post_layernorm.weight", kVitNames);
+  }
   static Index read_num_labels(const JsonView& config) {
     if (config.contains("id2label")) return static_cast<Index>(config.at("id2label").json().size());
     return config.get_or<Index>("num_labels", 2);

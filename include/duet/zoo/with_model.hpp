@@ -31,6 +31,7 @@ auto with_family(const JsonView& config, Use&& use) {
   if (type == "vit") return use(TypeTag<Vit>{});
   if (type == "clip") return use(TypeTag<Clip>{});
   if (type == "clip_vision_model") return use(TypeTag<ClipVision>{});
+  if (type == "clip_text_model") return use(TypeTag<ClipText>{});
   if (type == "llava") {
     if (const auto vision = inner("vision_config"); !vision.empty() && vision != "clip_vision_model") {
       throw unknown("vision_config.model_type", vision, "clip_vision_model");
@@ -46,7 +47,7 @@ auto with_family(const JsonView& config, Use&& use) {
     if (inner("encoder") == "clip_vision_model") return use(TypeTag<ClipGpt2>{});
     throw unknown("encoder.model_type", inner("encoder"), "vit or clip_vision_model");
   }
-  throw unknown("model_type", type, "one of gpt2, llama, vit, clip, clip_vision_model, llava, vision-encoder-decoder");
+  throw unknown("model_type", type, "one of gpt2, llama, vit, clip, clip_vision_model, clip_text_model, llava, vision-encoder-decoder");
 }
 
 }  // namespace duet

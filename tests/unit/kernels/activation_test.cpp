@@ -169,6 +169,8 @@ TEST_P(ActivationTest, NaNStaysNaN) {
   EXPECT_TRUE(std::isnan(applied<kernels::Silu>(kNaN)));
   EXPECT_TRUE(std::isnan(applied<kernels::Relu>(kNaN)));
   EXPECT_TRUE(std::isnan(applied<kernels::Relu2>(kNaN)));
+  EXPECT_TRUE(std::isnan(applied<kernels::Relu6>(kNaN)));
+  EXPECT_TRUE(std::isnan(applied<kernels::LeakyRelu>(kNaN)));
 }
 
 /// Rounding: a handful of operations of relative error 2^-24 each, of which those inside 1 + tanh or 1 + erf cost an absolute
@@ -197,6 +199,9 @@ TEST_P(ActivationTest, AgreesWithTheReference) {
     ASSERT_NEAR(static_cast<double>(applied<kernels::QuickGelu>(x[i])), quick, relative * std::abs(quick)) << v;
     ASSERT_EQ(static_cast<double>(applied<kernels::Relu>(x[i])), reference::relu(v));
     ASSERT_NEAR(static_cast<double>(applied<kernels::Relu2>(x[i])), reference::relu2(v), 0x1p-24 * reference::relu2(v));
+    ASSERT_EQ(static_cast<double>(applied<kernels::Relu6>(x[i])), std::min(reference::relu(v), 6.0));
+    ASSERT_NEAR(static_cast<double>(applied<kernels::LeakyRelu>(x[i])), v < 0.0 ? 0.01 * v : v, 0x1p-22 * 0.01 * std::abs(v));
+    ASSERT_NEAR(static_cast<double>(applied<kernels::Sigmoid>(x[i])), 1.0 / (1.0 + std::exp(-v)), relative / (1.0 + std::exp(-v)));
     ASSERT_EQ(applied<kernels::Identity>(x[i]), x[i]);
   }
 }

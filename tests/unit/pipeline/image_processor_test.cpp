@@ -32,6 +32,18 @@ TEST(ImageProcessor, RescalesAndNormalises) {
   EXPECT_THAT(pixels.values, ::testing::Pointwise(::testing::FloatNear(1e-6f), {2.0f, -1.0f, -0.3f}));
 }
 
+TEST(ImageProcessor, OneMeanMayStandForAllChannels) {
+  const nlohmann::json config = {{"image_processor_type", "CLIPImageProcessor"}, {"do_resize", false}, {"do_center_crop", false}, {"image_mean", 0.5}, {"image_std", 0.25}};
+  const auto pixels = processed(config, Image::from_rgb(std::vector<std::uint8_t>{255, 0, 51}, 1, 1));
+  EXPECT_THAT(pixels.values, ::testing::Pointwise(::testing::FloatNear(1e-6f), {2.0f, -2.0f, -1.2f}));
+}
+
+TEST(ImageProcessor, ThoseThatDoNotCropIgnoreACropSize) {
+  const auto vit = processed({{"image_processor_type", "ViTImageProcessor"}, {"size", 16}, {"do_center_crop", true}, {"crop_size", 8}}, striped(40, 20));
+  EXPECT_EQ(vit.width, 16);
+  EXPECT_EQ(vit.height, 16);
+}
+
 TEST(CenterCrop, PadsWithBlackWhereThePictureIsSmaller) {
   const Image image = Image::from_rgb(std::vector<std::uint8_t>(3 * 3 * 1, 9), 3, 1);
   const Image cropped = center_crop(image, 4, 1);
@@ -67,6 +79,16 @@ TEST(Resize, KeepsConstantColoursAndExtremeShapes) {
     }
   }
   EXPECT_THROW(resize(flat, 0, 1, Filter::kBox), Error);
+}
+
+TEST(Resize, NearestStepsAsPillowDoes) {
+  // From 14 pixels to 5, some places are sums of steps that round to a whole number. By Pillow 9.4.
+  std::vector<std::uint8_t> rgb;
+  for (int x = 0; x < 14; ++x) rgb.insert(rgb.end(), 3, static_cast<std::uint8_t>(x));
+  const Image out = resize(Image::from_rgb(rgb, 14, 1), 5, 1, Filter::kNearest);
+  std::vector<int> columns;
+  for (std::size_t i = 0; i < 5; ++i) columns.push_back(out.rgb()[3 * i]);
+  EXPECT_THAT(columns, ::testing::ElementsAre(1, 4, 6, 9, 12));
 }
 
 }  // namespace

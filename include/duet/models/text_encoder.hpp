@@ -1,0 +1,84 @@
+#pragma once
+
+#include <algorithm>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "duet/models/decoder.hpp"
+
+namespace duet {
+
+/// Texts of one length, padded where they are shorter.
+struct TextInput {
+  std::span<const TokenId> ids;                    ///< [num_texts, length]
+  Index num_texts = 0;
+  std::span<const kernels::KeyRange> seen = {};  ///< of each text, the tokens that are no padding; empty: all of them
+
+  [[nodiscard]] Index length() const noexcept { return num_texts == 0 ? 0 : static_cast<Index>(ids.size()) / num_texts; }
+};
+
+/// A causal stack without a head; its row at the end-of-text token stands for the text.
+///
+/// Source  Radford et al. 2021, 2103.00020 (CLIP), section 2.4
+template <class Stack>
+class TextEncoder {
+ public:
+  TextEncoder(Stack stack, TokenId eos_token_id) : stack_(std::move(stack)), eos_token_id_(eos_token_id) {}
+
+  [[nodiscard]] const Stack& stack() const noexcept { return stack_; }
+  [[nodiscard]] Index hidden_size() const noexcept { return stack_.hidden_size(); }
+
+  /// Rows after the final norm [num_texts * length, hidden_size]. They live in the workspace until the caller's frame ends.
+  /// Requires ids below vocab_size, and length at most max_position_embeddings
+  template <class Observer = NoObserver>
+  [[nodiscard]] MatrixView encode(const TextInput& texts, Workspace& workspace, Observer&& observe = {}) const {
+    const Index length = texts.length();
+    const MatrixView hidden = workspace.matrix(texts.num_texts * length, hidden_size());
+    const auto frame = workspace.frame();
+    const auto positions = workspace.array<Index>(length);
+    for (Index i = 0; i < length; ++i) positions[static_cast<std::size_t>(i)] = i;
+    std::vector<KvCache> caches;
+    for (Index i = 0; i < texts.num_texts; ++i) caches.push_back(stack_.make_cache(length));
+    std::vector<Sequence> sequences;
+    for (Index i = 0; i < texts.num_texts; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      const kernels::KeyRange seen = texts.seen.empty() ? kernels::KeyRange{0, length} : texts.seen[at];
+      const auto visible = workspace.array<kernels::KeyRange>(length);
+      for (Index row = 0; row < length; ++row) {
+        visible[static_cast<std::size_t>(row)] = {seen.begin, std::max(seen.begin, std::min(row + 1, seen.end))};
+      }
+      sequences.push_back({&caches[at], nullptr, positions, visible, {}, i * length, length});
+    }
+    stack_.embed(texts.ids, hidden);
+    stack_.forward(hidden, sequences, Phase::kPrefill, workspace, observe);
+    stack_.normalize(hidden, hidden, workspace);
+    observe(Stage::kFinalNorm, 0, ConstMatrixView(hidden));
+    return hidden;
+  }
+
+  /// The rows that stand for the texts [num_texts, hidden_size], of those that `encode` returned.
+  [[nodiscard]] Matrix pool(const TextInput& texts, ConstMatrixView rows) const {
+    Matrix pooled(texts.num_texts, rows.cols());
+    const Index length = texts.length();
+    for (Index i = 0; i < texts.num_texts; ++i) {
+      const auto text = texts.ids.subspan(static_cast<std::size_t>(i * length), static_cast<std::size_t>(length));
+      copy(rows.rows(i * length + end_of_text(text), 1), pooled.view().rows(i, 1));
+    }
+    return pooled;
+  }
+
+ private:
+  /// Checkpoints whose config still says eos_token_id 2, an old mistake of the reference's, mark a text's end with their
+  /// largest id; the others with the first end-of-text token.
+  [[nodiscard]] Index end_of_text(std::span<const TokenId> ids) const {
+    constexpr TokenId kMistakenEos = 2;
+    const auto at = eos_token_id_ == kMistakenEos ? std::ranges::max_element(ids) : std::ranges::find(ids, eos_token_id_);
+    return at == ids.end() ? 0 : static_cast<Index>(at - ids.begin());
+  }
+
+  Stack stack_;
+  TokenId eos_token_id_;
+};
+
+}  // namespace duet

@@ -1,0 +1,81 @@
+#include "duet/zoo/vision_encoder_decoder.hpp"
+
+#include <gmock/gmock.h>
+
+#include "support/tiny_checkpoint.hpp"
+
+namespace duet::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+TinyCheckpoint with_encoder(const Json& encoder_config, const Shapes& encoder) {
+  return {{{"model_type", "vision-encoder-decoder"}, {"encoder", encoder_config}, {"decoder", tiny_gpt2_config()}, {"decoder_start_token_id", 7}},
+          together(encoder, tiny_gpt2_shapes("decoder.transformer.", true))};
+}
+TinyCheckpoint tiny() { return with_encoder(tiny_vit_config(), tiny_vit_shapes("encoder.")); }
+TinyCheckpoint tiny_with_clip() { return with_encoder(tiny_clip_vision_config(), tiny_clip_vision_shapes("encoder.vision_model.")); }
+
+std::vector<float> logits(const TinyCheckpoint& checkpoint) { return checkpoint.run(tiny_picture(tiny_text())).at("logits"); }
+
+TEST(VisionEncoderDecoderConfig, WhereTheTextStarts) {
+  EXPECT_EQ(tiny().load()->rules().decoder_start_token_id, 7);
+  const TinyCheckpoint without = tiny().without("/decoder_start_token_id");
+  EXPECT_EQ(without.with({{"decoder", {{"decoder_start_token_id", 5}, {"bos_token_id", 4}}}}).load()->rules().decoder_start_token_id, 5);
+  EXPECT_EQ(without.with({{"decoder", {{"bos_token_id", 4}}}}).load()->rules().decoder_start_token_id, 4);
+  EXPECT_EQ(without.load()->rules().decoder_start_token_id, 50256);
+}
+
+TEST(VisionEncoderDecoderConfig, TheDecodersConfigTiesTheHead) {
+  EXPECT_EQ(logits(tiny().with({{"tie_word_embeddings", false}})), logits(tiny()));
+  TinyCheckpoint own = tiny().with({{"decoder", {{"tie_word_embeddings", false}}}});
+  own.shapes["decoder.lm_head.weight"] = {23, 12};
+  EXPECT_NE(logits(own), logits(tiny()));
+}
+
+TEST(VisionEncoderDecoderConfig, WhatTheDecoderAttendsToMustBeWhatTheEncoderMakes) {
+  EXPECT_EQ(logits(tiny().with({{"decoder", {{"cross_attention_hidden_size", 12}}}})), logits(tiny()));
+  EXPECT_THAT(complaint([] { static_cast<void>(tiny().with({{"decoder", {{"cross_attention_hidden_size", 16}}}}).load()); }),
+              HasSubstr("decoder.cross_attention_hidden_size: got 16, expected the encoder's hidden_size, 12"));
+}
+
+TEST(VisionEncoderDecoderConfig, WrongValuesAreErrors) {
+  const auto load = [](const Json& changes) { return complaint([&] { static_cast<void>(tiny().with(changes).load()); }); };
+  EXPECT_THAT(load({{"decoder", {{"add_cross_attention", false}}}}), HasSubstr("add_cross_attention"));
+  EXPECT_THAT(load({{"decoder", {{"model_type", "bert"}}}}), HasSubstr("decoder.model_type: got \"bert\", expected gpt2"));
+  EXPECT_THAT(load({{"encoder", {{"model_type", "swin"}}}}), HasSubstr("encoder.model_type: got \"swin\", expected vit or clip_vision_model"));
+  EXPECT_THAT(load({{"encoder", {{"qkv_bias", nullptr}, {"hidden_size", 24}}}}), HasSubstr("encoder."));
+}
+
+TEST(VisionEncoderDecoder, WidthsThatDifferNeedAProjection) {
+  TinyCheckpoint wide = tiny();
+  wide.config["decoder"]["n_embd"] = 8;
+  for (auto& [name, shape] : wide.shapes) {
+    if (!name.starts_with("decoder.")) continue;
+    for (Index& extent : shape) extent = extent == 23 || extent == 20 ? extent : extent * 8 / 12;
+  }
+  EXPECT_THAT(complaint([&] { static_cast<void>(wide.load()); }), HasSubstr("no tensor enc_to_dec_proj.weight"));
+  add_linear(wide.shapes, "enc_to_dec_proj", 12, 8);
+  EXPECT_EQ(wide.run(tiny_picture(tiny_text())).at("projected").size(), 5u * 8u);
+}
+
+TEST(VisionEncoderDecoder, EveryBlockReadsTheImage) {
+  TinyCheckpoint model = tiny();
+  model.shapes.erase("decoder.transformer.h.1.crossattention.q_attn.weight");
+  EXPECT_THAT(complaint([&] { static_cast<void>(model.load()); }), HasSubstr("no tensor decoder.transformer.h.1.crossattention.q_attn.weight"));
+}
+
+TEST(VisionEncoderDecoder, EveryRowOfIdsHasOneImage) {
+  ReferenceInputs two_images = tiny_picture(tiny_text());
+  two_images.pixel_values->num_images = 2;
+  two_images.pixel_values->pixels.resize(2 * two_images.pixel_values->pixels.size());
+  EXPECT_THAT(complaint([&] { tiny().run(two_images); }), HasSubstr("pixel_values: got 2 images, expected 1, one for each row of ids"));
+}
+
+TEST(VisionEncoderDecoder, EncodersByEitherName) {
+  EXPECT_EQ(logits(tiny_with_clip().renamed({{"encoder.vision_model.", "encoder."}})), logits(tiny_with_clip()));
+}
+
+}  // namespace
+}  // namespace duet::testing
