@@ -45,11 +45,12 @@ void answer(duet::Conversation& conversation, const duet::ReplyOptions& options)
 }  // namespace
 
 int chat(const ChatOptions& options) {
-  std::optional<Progress> progress(std::in_place, "loading");
-  const duet::Pipeline pipeline(load_model(options.model, {options.threads}));
+  const duet::Pipeline pipeline = [&] {
+    const Progress progress("loading");
+    return duet::Pipeline(load_model(options.model, {options.threads}));
+  }();
   const duet::ModelInfo& info = pipeline.model().info();
   duet::Conversation conversation(pipeline, {.max_length = info.context > 0 ? std::min(options.context, info.context) : options.context});
-  progress.reset();
   duet::ReplyOptions reply_options;
   reply_options.max_new_tokens = options.max_new_tokens;
   reply_options.temperature = options.temperature;

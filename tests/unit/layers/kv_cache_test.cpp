@@ -1,0 +1,95 @@
+#include "duet/layers/kv_cache.hpp"
+
+#include <gtest/gtest.h>
+
+namespace duet {
+namespace {
+
+using kernels::kPageSize;
+
+/// The row of position `p` holds 1000 · p + channel.
+Matrix numbered(Index begin, Index rows, Index cols, float sign) {
+  Matrix result(rows, cols);
+  for (Index i = 0; i < rows; ++i) {
+    for (Index j = 0; j < cols; ++j) result(i, j) = sign * static_cast<float>(1000 * (begin + i) + j);
+  }
+  return result;
+}
+
+float key_at(const KeyValueStore& store, Index position, Index head, Index channel) {
+  const auto pages = store.pages();
+  return pages.keys[position / kPageSize][head * pages.head_stride + position % kPageSize * pages.row_stride + channel];
+}
+float value_at(const KeyValueStore& store, Index position, Index head, Index channel) {
+  const auto pages = store.pages();
+  return pages.values[position / kPageSize][head * pages.head_stride + position % kPageSize * pages.row_stride + channel];
+}
+
+TEST(KeyValueStore, KeepsRowsAcrossPages) {
+  constexpr Index kHeads = 3, kDim = 5, kRows = 2 * kPageSize + 7;
+  KeyValueStore store(kRows, kHeads, kDim);
+  for (Index begin = 0; begin < kRows; begin += 13) {  // writes that cross the borders of pages
+    const Index rows = std::min<Index>(13, kRows - begin);
+    store.write(begin, numbered(begin, rows, kHeads * kDim, 1.0f), numbered(begin, rows, kHeads * kDim, -1.0f));
+  }
+  for (Index p = 0; p < kRows; ++p) {
+    for (Index head = 0; head < kHeads; ++head) {
+      for (Index c = 0; c < kDim; ++c) {
+        const auto number = static_cast<float>(1000 * p + head * kDim + c);
+        ASSERT_EQ(key_at(store, p, head, c), number);
+        ASSERT_EQ(value_at(store, p, head, c), -number);
+      }
+    }
+  }
+}
+
+TEST(KeyValueStore, ReservesWholePages) {
+  for (const auto& [capacity, pages] : {std::pair<Index, Index>{0, 0}, {1, 1}, {kPageSize, 1}, {kPageSize + 1, 2}}) {
+    EXPECT_EQ(KeyValueStore(capacity, 2, 8).bytes(), static_cast<std::size_t>(pages * 2 * 2 * 8 * kPageSize) * sizeof(float));
+  }
+}
+
+TEST(KeyValueStore, OverwritesOnlyWhatIsWritten) {
+  KeyValueStore store(10, 1, 4);
+  store.write(0, numbered(0, 10, 4, 1.0f), numbered(0, 10, 4, 1.0f));
+  store.write(4, numbered(50, 2, 4, 1.0f), numbered(50, 2, 4, 1.0f));
+  EXPECT_EQ(key_at(store, 3, 0, 0), 3000.0f);
+  EXPECT_EQ(key_at(store, 4, 0, 0), 50000.0f);
+  EXPECT_EQ(value_at(store, 5, 0, 3), 51003.0f);
+  EXPECT_EQ(key_at(store, 6, 0, 0), 6000.0f);
+}
+
+TEST(KvCache, CountsAndForgets) {
+  KvCache cache(2, 100, 1, 4);
+  EXPECT_EQ(cache.capacity(), 100);
+  EXPECT_EQ(cache.bytes(), 2 * KeyValueStore(100, 1, 4).bytes());
+  EXPECT_EQ(cache.length(), 0);
+  cache.advance(30);
+  cache.advance(1);
+  EXPECT_EQ(cache.length(), 31);
+  cache.truncate(40);  // there is nothing to forget
+  EXPECT_EQ(cache.length(), 31);
+  cache.truncate(7);
+  EXPECT_EQ(cache.length(), 7);
+}
+
+TEST(KvCache, MovesWithItsPages) {
+  KvCache cache(1, 10, 1, 4);
+  cache.layer(0).write(0, numbered(0, 3, 4, 1.0f), numbered(0, 3, 4, 1.0f));
+  cache.advance(3);
+  KvCache moved = std::move(cache);
+  EXPECT_EQ(moved.length(), 3);
+  EXPECT_EQ(key_at(moved.layer(0), 2, 0, 1), 2001.0f);
+}
+
+TEST(VisualMemory, IsEmptyWithoutRows) {
+  EXPECT_TRUE(VisualMemory().empty());
+  EXPECT_TRUE(VisualMemory(2, 0, 1, 4).empty());
+  const VisualMemory memory(2, 5, 1, 4);
+  EXPECT_FALSE(memory.empty());
+  EXPECT_EQ(memory.num_rows(), 5);
+  EXPECT_EQ(memory.bytes(), 2 * KeyValueStore(5, 1, 4).bytes());
+}
+
+}  // namespace
+}  // namespace duet
