@@ -1,76 +1,19 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
-#include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
-#include "duet/io/image.hpp"
-#include "font.hpp"
+#include "../drawing/canvas.hpp"
 
 /// A picture with what was expected and what was said about it.
 struct Exhibit {
   duet::Image picture;
   std::string title, question, expected, given;  // a caption has no question
 };
-
-/// RGB bytes that things are drawn on.
-class Canvas {
- public:
-  using Colour = std::array<std::uint8_t, 3>;
-
-  Canvas(std::size_t width, std::size_t height, Colour ground) : width_(width), height_(height) {
-    rgb_.reserve(3 * width * height);
-    for (std::size_t i = 0; i < width * height; ++i) rgb_.insert(rgb_.end(), ground.begin(), ground.end());
-  }
-  [[nodiscard]] std::size_t width() const noexcept { return width_; }
-  [[nodiscard]] std::size_t height() const noexcept { return height_; }
-  [[nodiscard]] const std::uint8_t* data() const noexcept { return rgb_.data(); }
-
-  /// What lies outside is left out.
-  void set(std::size_t x, std::size_t y, Colour colour) {
-    if (x < width_ && y < height_) std::copy_n(colour.begin(), 3, rgb_.begin() + static_cast<std::ptrdiff_t>(3 * (y * width_ + x)));
-  }
-  void text(std::size_t x, std::size_t y, std::string_view line, Colour colour) {
-    for (const char c : line) {
-      const std::string_view glyph = glyph_of(c);
-      for (std::size_t i = 0; i < glyph.size(); ++i) {
-        if (glyph[i] == '#') set(x + i % (kGlyphWidth + 1), y + i / (kGlyphWidth + 1), colour);
-      }
-      x += kGlyphWidth + 1;
-    }
-  }
-  /// `edge` x `edge` pixels from (x, y) on, each the nearest one of the picture.
-  void picture(std::size_t x, std::size_t y, const duet::Image& image, std::size_t edge) {
-    const auto width = static_cast<std::size_t>(image.width()), height = static_cast<std::size_t>(image.height());
-    for (std::size_t i = 0; i < edge; ++i) {
-      for (std::size_t j = 0; j < edge; ++j) {
-        const auto from = image.rgb().subspan(3 * (i * height / edge * width + j * width / edge), 3);
-        set(x + j, y + i, {from[0], from[1], from[2]});
-      }
-    }
-  }
-
- private:
-  std::size_t width_, height_;
-  std::vector<std::uint8_t> rgb_;
-};
-
-/// `text` in lines of at most `width` characters, broken at spaces where there are any.
-inline std::vector<std::string> wrap(std::string_view text, std::size_t width) {
-  std::vector<std::string> lines;
-  while (text.size() > width) {
-    const std::size_t space = text.rfind(' ', width);
-    const bool found = space != std::string_view::npos && space > 0;
-    lines.emplace_back(text.substr(0, found ? space : width));
-    text.remove_prefix(found ? space + 1 : width);
-  }
-  lines.emplace_back(text);
-  return lines;
-}
 
 /// Exhibits in rows of four under a heading: the picture, and below it what it is, the question, the truth and the answer.
 inline Canvas contact_sheet(std::string_view heading, const std::vector<Exhibit>& exhibits) {

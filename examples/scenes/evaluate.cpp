@@ -16,14 +16,12 @@
 #include <new>
 #include <thread>
 
-#define STB_IMAGE_WRITE_STATIC
-#define STB_IMAGE_WRITE_IMPLEMENTATION
-#include <stb_image_write.h>
-
+#include "../drawing/png.hpp"
+#include "../duet/load_model.hpp"
 #include "../duet/progress.hpp"
 #include "contact_sheet.hpp"
+#include "duet/io/write_file.hpp"
 #include "duet/pipeline/pipeline.hpp"
-#include "duet/zoo/load_any.hpp"
 #include "truth.hpp"
 
 namespace {
@@ -385,10 +383,7 @@ void write_sheet(const fs::path& path, const std::vector<Scene>& scenes, const s
   }
   heading += duet::concat(' ', exhibits.size() == all ? "all" : std::to_string(exhibits.size()), " shown.");
   const Canvas canvas = contact_sheet(heading, exhibits);
-  const auto width = static_cast<int>(canvas.width()), height = static_cast<int>(canvas.height());
-  if (stbi_write_png(path.c_str(), width, height, 3, canvas.data(), 3 * width) == 0) {
-    throw duet::Error(duet::ErrorKind::kFileNotReadable, path.string(), "no file that can be written", "one", "does its folder exist?");
-  }
+  duet::write_file(path, encode_png({canvas.data(), 3 * canvas.width() * canvas.height()}, canvas.width(), canvas.height()));
 }
 
 // --- The program ---------------------------------------------------------------------------------
@@ -426,7 +421,7 @@ void evaluate(const Options& options) {
   const Progress progress("loading");
   std::vector<Report> reports;
   for (std::size_t i = 0; i < models.size(); ++i) {
-    const duet::Pipeline pipeline(duet::load_any(models[i], {.threads = 1}));  // each session works on the thread that asks
+    const duet::Pipeline pipeline(load_model(models[i], {.threads = 1}));  // each session works on the thread that asks
     const duet::ModelInfo& info = pipeline.model().info();
     Report report;
     report.name = names[i];

@@ -65,7 +65,8 @@ AttentionTrace trace_attention(const Model& model, const Pipeline& pipeline, con
                                std::optional<std::string_view> question, Index max_new_tokens) {
   const auto& vision = model.vision();
   AttentionTrace trace;
-  trace.rows = trace.cols = vision.config().image_size / vision.config().patch_size;
+  trace.rows = vision.config().image_size / vision.config().patch_size;
+  trace.cols = vision.config().width() / vision.config().patch_size;
   const Index patches = trace.rows * trace.cols, before = vision.num_features() - patches;  // a class token, or nothing
   if (before < 0) {
     throw Error(ErrorKind::kInvalidArgument, "encoder", concat(vision.num_features(), " rows a picture"), concat("at least one for each of ", patches, " patches"));

@@ -197,8 +197,8 @@ inline ImageProcessor::ImageProcessor(const JsonView& config) {
   rescale_factor_ = config.get_or("rescale_factor", 1.0 / 255.0);
   mean_ = read_color(config, "image_mean", defaults.mean);
   std_ = read_color(config, "image_std", defaults.std);
-  for (const float deviation : std_) {
-    if (do_normalize_ && !(deviation > 0.0f)) {
+  for (const double deviation : std_) {
+    if (do_normalize_ && !(deviation > 0.0)) {
       throw Error(ErrorKind::kInvalidArgument, config.where() + ": image_std", concat(deviation), "positive numbers");
     }
   }
