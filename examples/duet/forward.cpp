@@ -1,5 +1,6 @@
 #include "commands.hpp"
 #include "load_model.hpp"
+#include "duet/io/safetensors_writer.hpp"
 #include "tensor_file.hpp"
 
 int forward(const ForwardOptions& options) {
