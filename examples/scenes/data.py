@@ -10,7 +10,7 @@ DESCRIBE = "Describe the image."
 IGNORE = -100
 ANSWER_WEIGHT = 2.0   # an answer has few tokens, a caption many
 # Training asks what is learned late more often than what is learned at once.
-OFTEN = {"size": 3, "count": 3, "relation": 4, "compare": 4}
+OFTEN = {"size": 2, "position": 3, "count": 2, "relation": 3, "compare": 3}
 
 
 class Batch(NamedTuple):
