@@ -40,9 +40,9 @@ class CrossAttentionBranch {
   }
 
   /// `look(branch)` sees the attention's output [rows, hidden_size] before the gate; `observe` may tap the attention.
-  template <class Look, class Observer>
+  template <class Look, class Observer = NoTaps>
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Index index, Phase phase, Workspace& workspace,
-               Look&& look, Observer& observe) const {
+               Look&& look, Observer&& observe = {}) const {
     const auto frame = workspace.frame();
     const MatrixView normed = workspace.matrix(hidden.rows(), hidden.cols());  // [rows, hidden_size]
     norm_.forward(hidden, normed, workspace);
@@ -101,9 +101,9 @@ class CrossAttentionBlock {
     branch_.memorize(rows, store, workspace);
   }
 
-  template <class Look, class Observer>
+  template <class Look, class Observer = NoTaps>
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Index index, Phase phase, Workspace& workspace,
-               Look&& look, Observer& observe) const {
+               Look&& look, Observer&& observe = {}) const {
     branch_.forward(hidden, sequences, index, phase, workspace, look, observe);
     const auto frame = workspace.frame();
     const MatrixView normed = workspace.matrix(hidden.rows(), hidden.cols());  // [rows, hidden_size]

@@ -26,9 +26,9 @@ class DecoderBlock {
         feed_forward_post_norm_(weights.scope("post_feedforward_layernorm"), attention.hidden_size, norm_eps) {}
 
   /// `between(hidden)` runs after self-attention: where GPT-2's cross-attention sits. `observe` may tap the attention.
-  template <class Between, class Observer>
+  template <class Between, class Observer = NoTaps>
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Index layer, const kernels::RotaryAngles& angles,
-               Phase phase, Workspace& workspace, Between&& between, Observer& observe) const {
+               Phase phase, Workspace& workspace, Between&& between, Observer&& observe = {}) const {
     const auto frame = workspace.frame();
     const MatrixView normed = workspace.matrix(hidden.rows(), hidden.cols());  // [rows, hidden_size]
     attention_norm_.forward(hidden, normed, workspace);

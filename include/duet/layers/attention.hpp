@@ -103,6 +103,11 @@ class Attention {
     taps.show(jobs, config_.shape());
     o_proj_.forward(heads, out, phase, workspace, nullptr, store);
   }
+  void attend(std::span<kernels::AttentionJob> jobs, ConstMatrixView heads, MatrixView out, kernels::Store store, Phase phase,
+              Workspace& workspace) const {
+    const NoTaps nobody;
+    attend(jobs, heads, out, store, phase, workspace, AttentionTaps(nobody, AttentionKind::kSelf, 0));
+  }
 
   /// Calls visit(weight) for every matrix.
   template <class Visit>
@@ -142,10 +147,10 @@ class Attention {
 /// the cache slots it may see. out (+)= result.
 ///
 /// Shapes   x, out [rows, hidden_size], the rows of all sequences one after another
-template <class HeadNorm, class Observer>
+template <class HeadNorm, class Observer = NoTaps>
 void self_attention(const Attention<HeadNorm>& attention, ConstMatrixView x, std::span<const Sequence> sequences,
                     Index layer, const kernels::RotaryAngles& angles, MatrixView out, kernels::Store store, Phase phase,
-                    Workspace& workspace, Observer& observe) {
+                    Workspace& workspace, Observer&& observe = {}) {
   const auto frame = workspace.frame();
   const auto heads = attention.project(x, angles, phase, workspace);
   const MatrixView attended = workspace.matrix(x.rows(), heads.q.cols());
@@ -183,8 +188,7 @@ void grouped_attention(const Attention<HeadNorm>& attention, ConstMatrixView x, 
     jobs[static_cast<std::size_t>(g)] = {heads.q.rows(g * group_rows, group_rows), pages, visible,
                                          attended.rows(g * group_rows, group_rows), {}};
   }
-  const NoTaps nobody;
-  attention.attend(jobs, attended, out, store, Phase::kPrefill, workspace, AttentionTaps(nobody, AttentionKind::kSelf, 0));
+  attention.attend(jobs, attended, out, store, Phase::kPrefill, workspace);
 }
 
 }  // namespace duet

@@ -142,7 +142,7 @@ TEST(CrossAttention, AsksRowsOfAnotherWidth) {
     const MatrixView q = attention.project_queries(x, Phase::kPrefill, machine.workspace);
     const std::vector<KeyRange> visible = {{0, 70}, {5, 66}, {0, 0}};
     Matrix heads(3, 24), out(3, 20);
-    const kernels::AttentionJob jobs[] = {{q, store.pages(), visible, heads, {}}};
+    kernels::AttentionJob jobs[] = {{q, store.pages(), visible, heads, {}}};
     attention.attend(jobs, heads, out, kernels::Store::kAssign, Phase::kPrefill, machine.workspace);
     const Layers layers(weights);
     reference::expect_within(out, layers.attention(rows_of(x), rows_of(y), visible, config.shape(), [&](const char* norm, const Rows& rows) {
