@@ -18,7 +18,7 @@ void add_threads(CLI::App* command, Options& options) {
   command->add_option("--threads", options.threads, "Threads to use; 0: one per core")->check(CLI::Range(0, 1024));
 }
 
-/// Every element says something: "1,,2" is a slip, not 1, 0, 2.
+/// An empty list or text is a slip: a shell variable that was never set.
 const CLI::Validator kNotEmpty([](std::string& text) { return text.empty() ? std::string("must not be empty") : std::string(); }, "");
 
 CLI::Range counts() { return CLI::Range(std::int64_t{1}, std::int64_t{1} << 30); }

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "duet/pipeline/generate.hpp"
 #include "duet/zoo/model_of.hpp"
 #include "duet/zoo/with_model.hpp"
 

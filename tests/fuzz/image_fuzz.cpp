@@ -23,7 +23,7 @@ bool is_large(const std::uint8_t* data, std::size_t size) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static_cast<void>(duet::exif_orientation(std::as_bytes(std::span(data, size))));
-  if (size > 0 && is_large(data, size)) return 0;
+  if (duet::jpeg_problem(std::as_bytes(std::span(data, size))).empty() && is_large(data, size)) return 0;
   try {
     const auto alpha = size % 2 == 0 ? duet::Alpha::kDrop : duet::Alpha::kCompositeWhite;
     const duet::Image image = duet::Image::decode(std::as_bytes(std::span(data, size)), "fuzz", alpha);

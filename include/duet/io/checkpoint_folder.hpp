@@ -79,6 +79,7 @@ class CheckpointFolder {
     std::error_code ignored;
     for (std::filesystem::directory_iterator it(path_, ignored), end; it != end; it.increment(ignored)) {
       if (it->path().extension() == ".gguf") return "GGUF files are not supported: Duet reads the Hugging Face folder that they were made from";
+      if (it->path().filename().string().starts_with("models--")) return concat("this is the Hub's cache of all models; one is ", it->path().string());
       if (std::filesystem::exists(it->path() / "config.json", ignored)) inner = it->path().string();
     }
     return inner.empty() ? "give the folder that holds config.json and *.safetensors" : concat("do you mean ", inner, "?");

@@ -15,6 +15,7 @@
 #include "duet/core/error.hpp"
 #include "duet/core/matrix.hpp"
 #include "duet/io/exif.hpp"
+#include "duet/io/jpeg_problem.hpp"
 #include "duet/io/mapped_file.hpp"
 #include "duet/io/stb.hpp"
 
@@ -138,6 +139,9 @@ inline Image Image::decode(std::span<const std::byte> file, const std::string& w
     return malformed(concat("a damaged or unusual ", format, reason.empty() ? "" : concat(" (", reason, ")")), "a picture that decodes",
                      "is the file complete?");
   };
+  if (const std::string_view problem = format == "JPEG" ? jpeg_problem(file) : ""; !problem.empty()) {
+    throw malformed(concat("a JPEG with ", problem), "a picture that decodes", "is the file complete?");
+  }
   if (stb::info_from_memory(bytes, size, &width, &height, &channels) == 0) throw refused();
   if (width <= 0 || height <= 0 || std::int64_t{width} * height > kMaxPixels) {
     throw malformed(concat(width, " x ", height, " pixels"), concat("at most ", kMaxPixels, " in all"));

@@ -284,6 +284,9 @@
 #define STBI_NO_LINEAR
 #define STBI_MAX_DIMENSIONS (1 << 20)  // the area is bounded before anything is decoded
 #define STBI_ASSERT(x) ((void)0)       // malformed files must end in an error, never in abort()
+#define STBI_MALLOC(size) calloc(1, size)  // a JPEG may lack the tables it uses: before 2.28 they were read uninitialised
+#define STBI_REALLOC(memory, size) realloc(memory, size)
+#define STBI_FREE(memory) free(memory)
 
 #define stbi__unpremultiply_on_load_thread duet_stbi__unpremultiply_on_load_thread
 #define stbi_convert_iphone_png_to_rgb duet_stbi_convert_iphone_png_to_rgb

@@ -123,7 +123,7 @@ class Pipeline {
 
  private:
   [[nodiscard]] Error missing(std::string_view file, std::string_view why) const {
-    return {ErrorKind::kFileNotReadable, model_->folder().path().string(), concat("no ", file), concat("one, ", why)};
+    return {ErrorKind::kFileNotReadable, model_->folder().path().string(), concat("no ", file), concat("one, ", why), "is the download complete?"};
   }
 
   [[nodiscard]] Error nothing_to_say() const {

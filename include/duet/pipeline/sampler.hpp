@@ -80,7 +80,7 @@ class Sampler {
       throw Error(ErrorKind::kMalformedFile, "logits", "no number among those of the tokens that may be drawn", "numbers",
                   "are the weights damaged, or a value in config.json wrong?");
     }
-    const TokenId chosen = options_.temperature == 0.0f ? likeliest() : draw();
+    const TokenId chosen = options_.temperature == 0.0f ? likeliest().id : draw();
     see(chosen);
     return chosen;
   }
@@ -91,14 +91,15 @@ class Sampler {
     TokenId id;
   };
 
-  [[nodiscard]] TokenId likeliest() const noexcept {  // the first of equals, as argmax
-    return std::ranges::max_element(candidates_, {}, &Candidate::score)->id;
+  [[nodiscard]] const Candidate& likeliest() const noexcept {  // the first of equals, as argmax
+    return *std::ranges::max_element(candidates_, {}, &Candidate::score);
   }
 
   [[nodiscard]] TokenId draw() {
     const auto before = [](const Candidate& a, const Candidate& b) {
       return a.score != b.score ? a.score > b.score : a.id < b.id;  // a total order, so that the draw never depends on the sort
     };
+    if (std::isinf(likeliest().score / options_.temperature)) return likeliest().id;  // a temperature next to zero
     for (Candidate& c : candidates_) c.score /= options_.temperature;
     if (options_.top_k > 0 && options_.top_k < static_cast<Index>(candidates_.size())) {
       const auto kth = candidates_.begin() + options_.top_k;
@@ -107,7 +108,6 @@ class Sampler {
     }
     std::ranges::sort(candidates_, before);
     const float most = candidates_.front().score;
-    if (std::isinf(most)) return candidates_.front().id;  // a temperature next to zero, or logits without a softmax
     double total = 0.0;
     for (Candidate& c : candidates_) total += static_cast<double>(c.score = std::exp(c.score - most));
 

@@ -43,6 +43,22 @@ TEST(Image, TakesRawRows) {
   EXPECT_THROW(static_cast<void>(Image::from_rgb(rgb, Index{1} << 62, 4)), Error);
 }
 
+TEST(Image, JpegsThatTheDecoderMustNotSee) {
+  std::vector<unsigned char> counts(16, 16);  // 256 symbols: just as many as the format allows
+  const auto problem = [&](bool scan) {
+    std::vector<unsigned char> jpeg = {0xff, 0xd8, 0xff, 0xe0, 0, 4, 0xff, 0xc4, 0xff, 0xff, 0xff, 0xc4, 1, 19, 0};  // a false marker in APP0
+    jpeg.insert(jpeg.end(), counts.begin(), counts.end());
+    jpeg.insert(jpeg.end(), 256, 0);
+    if (scan) jpeg.insert(jpeg.end(), {0xff, 0xda, 0, 2});
+    return jpeg_problem(std::as_bytes(std::span(jpeg)));
+  };
+  EXPECT_EQ(problem(true), "");
+  EXPECT_EQ(problem(false), "no picture in it");
+  ++counts[15];
+  EXPECT_THAT(std::string(problem(true)), ::testing::HasSubstr("Huffman"));
+  EXPECT_EQ(jpeg_problem({}), "no picture in it");
+}
+
 TEST(Image, OtherBytesAreAClearError) {
   const auto error = [](std::string_view text) {
     try {
