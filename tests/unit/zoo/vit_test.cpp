@@ -42,7 +42,7 @@ TEST(VitConfig, ImagesNeedNotBeSquare) {
 TEST(VitConfig, WrongValuesAreErrors) {
   const auto load = [](const Json& changes) { return complaint([&] { static_cast<void>(tiny().with(changes).load()); }); };
   EXPECT_THAT(load({{"image_size", {8, 8, 8}}}), HasSubstr("image_size: got [8,8,8], expected a number or [height, width]"));
-  EXPECT_THAT(load({{"image_size", {8, 0}}}), HasSubstr("patch_size"));
+  EXPECT_THAT(load({{"image_size", {8, 0}}}), HasSubstr("image_size: got 0, expected between 1 and 65536"));
   EXPECT_THAT(load({{"patch_size", {4, 2}}}), HasSubstr("patch_size: got 4 x 2, expected square patches"));
   EXPECT_THAT(load({{"num_attention_heads", 5}}), HasSubstr("num_attention_heads: got 5"));
   EXPECT_THAT(load({{"hidden_act", "laplace"}}), HasSubstr("hidden_act"));
