@@ -47,15 +47,25 @@ class Threads {
   template <class Task>
   void run(Index num_tasks, Task&& task) noexcept {
     static_assert(std::is_invocable_v<Task&, Index>);
-    if (num_tasks <= 0) return;
-    if (num_tasks == 1 || workers_.empty() || busy_.test_and_set(std::memory_order_acquire)) {
-      for (Index i = 0; i < num_tasks; ++i) task(i);
+    using Plain = std::remove_reference_t<Task>;
+    run({[](void* context, Index i) { (*static_cast<Plain*>(context))(i); }, const_cast<void*>(static_cast<const void*>(&task)),
+         num_tasks});
+  }
+
+ private:
+  struct Job {
+    void (*call)(void*, Index) = nullptr;
+    void* context = nullptr;
+    Index num_tasks = 0;
+  };
+
+  void run(const Job& job) noexcept {
+    if (job.num_tasks <= 0) return;
+    if (job.num_tasks == 1 || workers_.empty() || busy_.test_and_set(std::memory_order_acquire)) {
+      for (Index i = 0; i < job.num_tasks; ++i) job.call(job.context, i);
       return;
     }
-    using Plain = std::remove_reference_t<Task>;
-    job_.call = [](void* context, Index i) { (*static_cast<Plain*>(context))(i); };
-    job_.context = const_cast<void*>(static_cast<const void*>(&task));
-    job_.num_tasks = num_tasks;
+    job_ = job;
     next_.store(0, std::memory_order_relaxed);
     running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
     {
@@ -67,13 +77,6 @@ class Threads {
     while (running_.load(std::memory_order_acquire) > 0) std::this_thread::yield();
     busy_.clear(std::memory_order_release);
   }
-
- private:
-  struct Job {
-    void (*call)(void*, Index) = nullptr;
-    void* context = nullptr;
-    Index num_tasks = 0;
-  };
 
   void work() noexcept {
     for (Index i = next_.fetch_add(1, std::memory_order_relaxed); i < job_.num_tasks;

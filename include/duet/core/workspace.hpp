@@ -78,7 +78,7 @@ class Workspace {
  private:
   static constexpr std::size_t round_up(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-  std::byte* take(std::size_t bytes) {
+  [[gnu::noinline]] std::byte* take(std::size_t bytes) {
     bytes = round_up(bytes);
     while (block_ < blocks_.size() && used_ + bytes > blocks_[block_].size()) {
       ++block_;

@@ -22,15 +22,13 @@ struct Utf8Step {
   Status status;
 };
 
-/// Decodes the character that begins at `position`. Overlong forms, surrogates and values above U+10FFFF are invalid.
-///
-/// Requires position < text.size()
-/// Source   Unicode 15, table 3-7 and section 3.9 (replacement of maximal subparts, as Rust and Python do it)
-[[nodiscard]] inline Utf8Step decode_utf8(std::string_view text, std::size_t position) noexcept {
+namespace detail {
+
+/// decode_utf8 of a character that is not ASCII.
+[[nodiscard]] inline Utf8Step decode_long_utf8(std::string_view text, std::size_t position) noexcept {
   using Status = Utf8Step::Status;
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[position + i]); };
   const std::uint8_t lead = byte(0);
-  if (lead < 0x80) return {lead, 1, Status::kValid};
   if (lead < 0xC2 || lead > 0xF4) return {0, 1, Status::kInvalid};
   const std::size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
   std::uint8_t low = 0x80;  // bounds of the second byte
@@ -48,6 +46,33 @@ struct Utf8Step {
     high = 0xBF;
   }
   return {value, length, Status::kValid};
+}
+
+inline void append_long_utf8(std::string& text, char32_t code_point) {
+  const auto put = [&](char32_t bits) { text += static_cast<char>(bits); };
+  if (code_point < 0x800) {
+    put(0xC0 | (code_point >> 6));
+  } else if (code_point < 0x10000) {
+    put(0xE0 | (code_point >> 12));
+    put(0x80 | ((code_point >> 6) & 0x3F));
+  } else {
+    put(0xF0 | (code_point >> 18));
+    put(0x80 | ((code_point >> 12) & 0x3F));
+    put(0x80 | ((code_point >> 6) & 0x3F));
+  }
+  put(0x80 | (code_point & 0x3F));
+}
+
+}  // namespace detail
+
+/// Decodes the character that begins at `position`. Overlong forms, surrogates and values above U+10FFFF are invalid.
+///
+/// Requires position < text.size()
+/// Source   Unicode 15, table 3-7 and section 3.9 (replacement of maximal subparts, as Rust and Python do it)
+[[nodiscard]] inline Utf8Step decode_utf8(std::string_view text, std::size_t position) noexcept {
+  const auto lead = static_cast<std::uint8_t>(text[position]);
+  if (lead < 0x80) return {lead, 1, Utf8Step::Status::kValid};
+  return detail::decode_long_utf8(text, position);
 }
 
 /// How many bytes at the start of `text` are ASCII.
@@ -69,21 +94,10 @@ struct Utf8Step {
 /// Appends `code_point` as UTF-8.
 /// Requires a Unicode scalar value
 inline void append_utf8(std::string& text, char32_t code_point) {
-  const auto put = [&](char32_t bits) { text += static_cast<char>(bits); };
   if (code_point < 0x80) {
-    put(code_point);
-  } else if (code_point < 0x800) {
-    put(0xC0 | (code_point >> 6));
-    put(0x80 | (code_point & 0x3F));
-  } else if (code_point < 0x10000) {
-    put(0xE0 | (code_point >> 12));
-    put(0x80 | ((code_point >> 6) & 0x3F));
-    put(0x80 | (code_point & 0x3F));
+    text += static_cast<char>(code_point);
   } else {
-    put(0xF0 | (code_point >> 18));
-    put(0x80 | ((code_point >> 12) & 0x3F));
-    put(0x80 | ((code_point >> 6) & 0x3F));
-    put(0x80 | (code_point & 0x3F));
+    detail::append_long_utf8(text, code_point);
   }
 }
 

@@ -73,7 +73,7 @@ struct DecodeKernel {
       if (first_pass) prefetch_rows<4>(values + j * kv.row_stride, kv.row_stride, head_dim);
       score<V, 4, V::kDecodeSums / 4>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
     }
-    for (; j < slots.end; ++j) score<V, 1, V::kDecodeSums / 4>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
+    for (; j < slots.end; ++j) score<V, 1, 1>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
     for (Index h = 0; h < heads; ++h) {
       keep[h] = weigh<V>(*chunk.shape, slots, weights + h * kPageSize, partial + h * stride + head_dim);
     }

@@ -26,8 +26,8 @@ inline constexpr Index kPanel = 2 * Ops::kWidth;  // outputs of a micro-kernel: 
 inline constexpr Index kDepth = 256;              // inputs summed in registers before they join the tile; constant, for equal bits
 inline constexpr Index kTileRows = 480;           // rows whose sums a task keeps: with the panel, a part of the second-level cache
 
-/// bias, activation and store for `count` neighbouring outputs of one row.
-inline void finish(const MatmulJob& job, Index row, Index begin, Index count, float* sums) noexcept {
+/// bias, activation and store for `count` neighbouring outputs of one row. A call costs nothing beside them.
+[[gnu::noinline]] inline void finish(const MatmulJob& job, Index row, Index begin, Index count, float* sums) noexcept {
   if (job.bias != nullptr) {
     for (Index j = 0; j < count; ++j) sums[j] += job.bias[begin + j];
   }
@@ -195,21 +195,18 @@ inline void decode_out_in(ConstMatrixView x, const MatmulJob& job, Index begin, 
       const Index rows = std::min<Index>(kRows, x.rows() - row);
       const float* from = x.data() + row * x.stride();
       Index o = 0;
-      if (rows == kRows) {
-        for (; o + kOutputs <= count; o += kOutputs) {
+      for (; o + kOutputs <= count; o += kOutputs) {
+        if (rows == kRows) {
           dot_block<dtype, kOutputs, kRows>(job.weight, at + o, from, x.stride(), sums + o, kDecodeOutputs);
-        }
-        for (; o < count; ++o) dot_block<dtype, 1, kRows>(job.weight, at + o, from, x.stride(), sums + o, kDecodeOutputs);
-      } else {
-        for (; o + kOutputs <= count; o += kOutputs) {
+        } else {
           for (Index r = 0; r < rows; ++r) {
             dot_block<dtype, kOutputs, 1>(job.weight, at + o, from + r * x.stride(), 0, sums + r * kDecodeOutputs + o, 0);
           }
         }
-        for (; o < count; ++o) {
-          for (Index r = 0; r < rows; ++r) {
-            dot_block<dtype, 1, 1>(job.weight, at + o, from + r * x.stride(), 0, sums + r * kDecodeOutputs + o, 0);
-          }
+      }
+      for (; o < count; ++o) {
+        for (Index r = 0; r < rows; ++r) {
+          dot_block<dtype, 1, 1>(job.weight, at + o, from + r * x.stride(), 0, sums + r * kDecodeOutputs + o, 0);
         }
       }
       for (Index r = 0; r < rows; ++r) finish(job, row + r, at, count, sums + r * kDecodeOutputs);

@@ -43,12 +43,12 @@ class Vec4 {
   }
   DUET_INLINE void store(float* p) const noexcept { std::memcpy(p, &v_, sizeof v_); }
   /// The first n floats, 0 <= n <= 4; the other lanes are 0, and their memory is not touched.
-  DUET_INLINE static Vec4 load_first(const float* p, Index n) noexcept {
+  [[gnu::noinline]] static Vec4 load_first(const float* p, Index n) noexcept {
     float lanes[4] = {};
     for (Index i = 0; i < n; ++i) lanes[i] = p[i];
     return load(lanes);
   }
-  DUET_INLINE void store_first(float* p, Index n) const noexcept {
+  [[gnu::noinline]] void store_first(float* p, Index n) const noexcept {
     for (Index i = 0; i < n; ++i) p[i] = v_[i];
   }
 
