@@ -137,7 +137,10 @@ int main(int argc, char** argv) {
     c->add_flag("--image", bench_options.image, "Also encode an image");
     c->add_flag("--json", bench_options.json, "Print one JSON object");
     add_threads(c, bench_options);
-    c->callback([&] { result = bench(bench_options); });
+    c->callback([&] {
+      if (bench_options.model.empty() && bench_options.shape.empty()) throw CLI::RequiredError("MODEL or --shape");
+      result = bench(bench_options);
+    });
   }
 
   if (argc > 1 && argv[1][0] != '-' && app.get_subcommands([&](CLI::App* c) { return c->check_name(argv[1]); }).empty()) {

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include "duet/io/safetensors_writer.hpp"
 #include "end_to_end/program.hpp"
 #include "support/temp_folder.hpp"
 
@@ -77,6 +78,42 @@ TEST(Check, NamesTheFirstStageThatACorruptWeightChanges) {
   const fs::path captioner = copy_of("vision-encoder-decoder-1", folder);
   corrupt(captioner, "encoder.encoder.layer.0.output.dense.weight");
   EXPECT_THAT(duet_program("check '" + captioner.string() + "'").err, HasSubstr("vision_layer_out.0"));
+}
+
+TEST(Check, ListsWhatItDidNotCompareAndFailsWhenThatIsAll) {
+  const TempFolder folder;
+  const fs::path llama = copy_of("llama-0", folder);
+  for (const auto& entry : fs::directory_iterator(llama)) {
+    if (entry.path().filename().string().starts_with("golden_")) fs::remove(entry);
+  }
+  const std::int64_t ids[] = {1, 2, 3};
+  const float numbers[] = {0.5f};
+  std::vector<NamedTensor> tensors;
+  tensors.push_back(NamedTensor::int64s("inputs.input_ids", {1, 3}, ids));
+  tensors.push_back(NamedTensor::floats("mystery", {1}, numbers));
+  write_safetensors(llama / "golden_mystery.safetensors", tensors, {});
+  const Outcome with_others = duet_program("check '" + llama.string() + "'");
+  EXPECT_EQ(with_others.code, 0) << with_others.err;
+  EXPECT_THAT(with_others.out, HasSubstr("not compared:\n  golden_mystery.safetensors mystery"));
+  fs::remove(llama / "golden.safetensors");
+  const Outcome alone = duet_program("check '" + llama.string() + "'");
+  EXPECT_EQ(alone.code, 1);
+  EXPECT_THAT(alone.out, HasSubstr("golden_mystery.safetensors mystery"));
+  EXPECT_THAT(alone.err, HasSubstr("nothing was compared"));
+}
+
+TEST(Check, ATensorOfAnotherShapeDiffers) {
+  const TempFolder folder;
+  const fs::path llama = copy_of("llama-0", folder);
+  const std::int64_t ids[] = {1, 2, 3};
+  const float numbers[] = {0.5f};
+  std::vector<NamedTensor> tensors;
+  tensors.push_back(NamedTensor::int64s("inputs.input_ids", {1, 3}, ids));
+  tensors.push_back(NamedTensor::floats("logits", {1}, numbers));
+  write_safetensors(llama / "golden_short.safetensors", tensors, {});
+  const Outcome outcome = duet_program("check '" + llama.string() + "'");
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("the first is golden_short.safetensors logits"));
 }
 
 TEST(Check, WithoutGoldenFilesIsAnError) {

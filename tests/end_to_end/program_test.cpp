@@ -22,6 +22,7 @@ TEST(Run, BothMethodsDescribeAPicture) {
     EXPECT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_THAT(outcome.out, StartsWith("a "));
     EXPECT_THAT(outcome.out, HasSubstr("green triangle"));
+    EXPECT_EQ(std::count(outcome.out.begin(), outcome.out.end(), '\n'), 1) << "a pipe gets the text and nothing else";
     EXPECT_EQ(outcome.err, "") << "progress belongs on terminals alone";
   }
 }
@@ -29,9 +30,15 @@ TEST(Run, BothMethodsDescribeAPicture) {
 TEST(Run, AnswersAQuestion) {
   const Outcome outcome = duet_program("run " + kMethodB + " --image " + kScene + " --prompt 'What colour is the triangle?' --json");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_EQ(outcome.json()["text"], "green");
-  EXPECT_EQ(outcome.json()["counts"]["image_tokens"], 65);
-  EXPECT_GT(outcome.json()["milliseconds"]["image"].get<double>(), 0);
+  EXPECT_EQ(std::count(outcome.out.begin(), outcome.out.end(), '\n'), 1) << "one object, on one line";
+  EXPECT_EQ(outcome.err, "");
+  const auto result = outcome.json();
+  EXPECT_EQ(result["text"], "green");
+  EXPECT_EQ(result["finish_reason"], "eos");
+  EXPECT_EQ(result["counts"]["image_tokens"], 65);
+  EXPECT_EQ(result["counts"]["new_tokens"], result["ids"].size());
+  EXPECT_GT(result["counts"]["prompt_tokens"].get<int>(), 1);
+  for (const char* part : {"load", "image", "prefill", "decode"}) EXPECT_GT(result["milliseconds"].at(part).get<double>(), 0) << part;
 }
 
 TEST(Run, RealTextGoesOnAsTheReferenceDoes) {
@@ -72,13 +79,30 @@ TEST(Usage, WrongOptionsAreExitCodeTwo) {
   EXPECT_EQ(duet_program("").code, 2);
   EXPECT_EQ(duet_program("run").code, 2);
   EXPECT_EQ(duet_program("run " + kMethodA + " --max-new-tokens minus").code, 2);
+  EXPECT_EQ(duet_program("run " + kMethodA + " --prompt x --prompt-ids 1").code, 2);
+  EXPECT_EQ(duet_program("run " + kMethodA + " --threads -1").code, 2);
+  EXPECT_EQ(duet_program("chat " + kMethodA + " --context 0").code, 2);
   EXPECT_EQ(duet_program("bench --shape unknown").code, 2);
-  EXPECT_EQ(duet_program("--help").code, 0);
   EXPECT_EQ(duet_program("run " + kMethodA + " --prompt-ids ''").code, 2);
   EXPECT_EQ(duet_program("run " + kMethodA + " --prompt x --stop ''").code, 2);
+  EXPECT_EQ(duet_program("bench").code, 2);
+  EXPECT_EQ(duet_program("bench " + kMethodA + " --shape gpt2").code, 2);
+  EXPECT_EQ(duet_program("attend " + kMethodA + " --image x.png").code, 2) << "nowhere to write to";
   const Outcome verb = duet_program("frobnicate");
   EXPECT_EQ(verb.code, 2);
   EXPECT_THAT(verb.err, HasSubstr("frobnicate"));
+}
+
+TEST(Usage, EveryVerbHelps) {
+  const Outcome all = duet_program("--help");
+  EXPECT_EQ(all.code, 0);
+  for (const std::string verb : {"run", "chat", "forward", "preprocess", "tokenize", "inspect", "attend", "check", "bench"}) {
+    EXPECT_THAT(all.out, HasSubstr("  " + verb + " "));
+    const Outcome outcome = duet_program(verb + " --help");
+    EXPECT_EQ(outcome.code, 0) << verb;
+    EXPECT_THAT(outcome.out, ::testing::AllOf(HasSubstr(verb), HasSubstr("MODEL"))) << verb;
+    EXPECT_EQ(outcome.err, "") << verb;
+  }
 }
 
 TEST(BadInput, GivesOneClearLine) {
@@ -154,20 +178,33 @@ TEST(Tokenize, WritesIdsAndText) {
   EXPECT_EQ(duet_program("tokenize '" + golden("stories260K") + "'", "not json\n").code, 1);
 }
 
-TEST(Chat, KeepsGoingAfterAMistake) {
-  const Outcome outcome = duet_program("chat " + kMethodB, "/image /no/such.png\n/image " + example("scenes/bundled/00001.png") + "\nWhat colour is the triangle?\n/clear\n/quit\n");
-  EXPECT_EQ(outcome.code, 0);
-  EXPECT_THAT(outcome.err, HasSubstr("/no/such.png"));
-  EXPECT_THAT(outcome.out, HasSubstr("green"));
-}
-
 TEST(Bench, MeasuresInOneRun) {
   const Outcome outcome = duet_program("bench '" + golden("llava-0") + "' --prefill 16 --decode 4 --image --json --threads 2");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.err, "");
   const auto result = outcome.json();
-  EXPECT_GE(result["probes"].size(), 10u);
-  for (const char* part : {"prefill", "decode", "image"}) EXPECT_TRUE(result.contains(part)) << part;
-  EXPECT_GT(result["machine"]["fma_gflop_s"].get<double>(), 0);
+  const auto positive = [&](const nlohmann::json& part, std::initializer_list<const char*> keys) {
+    for (const char* key : keys) {
+      ASSERT_TRUE(part.contains(key)) << key << " in " << part;
+      EXPECT_GT(part[key].get<double>(), 0) << key;
+    }
+  };
+  positive(result, {"load_ms", "peak_rss_mb"});
+  positive(result["machine"], {"read_gb_s", "fma_gflop_s"});
+  positive(result["prefill"], {"tokens", "tokens_per_s", "gflop", "gflop_s", "fraction_of_fma_peak"});
+  positive(result["decode"], {"tokens", "tokens_per_s", "bytes_per_token", "gb_s", "fraction_of_bandwidth"});
+  positive(result["image"], {"ms", "gflop", "gflop_s", "fraction_of_fma_peak"});
+  EXPECT_EQ(result["prefill"]["tokens"], 16);
+  EXPECT_EQ(result["decode"]["tokens"], 4);
+  ASSERT_GE(result["probes"].size(), 10u);
+  double read = 0, fma = 0;
+  for (const auto& probe : result["probes"]) {
+    positive(probe, {"read_gb_s", "fma_gflop_s"});
+    read = std::max(read, probe["read_gb_s"].get<double>());
+    fma = std::max(fma, probe["fma_gflop_s"].get<double>());
+  }
+  EXPECT_EQ(result["machine"]["read_gb_s"], read) << "the best of the probes";
+  EXPECT_EQ(result["machine"]["fma_gflop_s"], fma);
 }
 
 }  // namespace

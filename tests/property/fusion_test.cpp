@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include "support/allocations.hpp"
 #include "support/tiny_models.hpp"
 
 namespace duet::testing {
@@ -34,9 +35,16 @@ std::vector<float> answer(const Model& model, const Prompt& prompt, const ImageR
 }
 
 template <class Model>
-ImageRows encoded(const Model& model, int seed) {
-  Machine machine;
+ImageRows encoded(const Model& model, int seed, int threads = 1) {
+  Machine machine(threads);
   return model.encode(tiny_image(seed), machine.workspace);
+}
+
+/// A prompt of 30 ids with as many placeholders as there are image tokens, or none.
+Prompt with_placeholders(Index image_tokens) {
+  Prompt prompt = Prompt::causal(tiny_ids(30));
+  for (Index i = 0; i < image_tokens; ++i) prompt.image_rows.push_back(12 + i);
+  return prompt;
 }
 
 DecoderConfig with_cross_layers(std::vector<Index> layers) {
@@ -68,6 +76,20 @@ TEST(CrossAttentionFusion, GateZeroEqualsTextOnly) {
 }
 
 template <class Cross>
+void expect_no_image_is_text_only(const DecoderConfig& config) {
+  const TinyWeights weights;
+  const auto model = build<MethodB<Cross>>(weights, config);
+  const TextModel<Plain> alone(Plain(config, Weights(weights).under("text"), Weights(weights).under("text")));
+  const Prompt prompt = Prompt::causal(tiny_ids(12));
+  EXPECT_THAT(answer(model, prompt, {}), ElementsAreArray(answer(alone, prompt, {})));
+}
+
+TEST(CrossAttentionFusion, NoImageEqualsTheDecoderWithoutCrossAttention) {
+  expect_no_image_is_text_only<CrossAttention<InsideBlock>>(tiny_decoder());
+  expect_no_image_is_text_only<CrossAttention<BeforeLayer, TanhGate>>(with_cross_layers({0, 2}));
+}
+
+template <class Cross>
 void expect_image_matters(const DecoderConfig& config) {
   const TinyWeights weights;
   const auto model = build<MethodB<Cross>>(weights, config);
@@ -75,6 +97,7 @@ void expect_image_matters(const DecoderConfig& config) {
   const Prompt prompt = Prompt::causal(tiny_ids(12), 0, one.rows.rows());
   EXPECT_THAT(answer(model, prompt, one), Not(ElementsAreArray(answer(model, prompt, other))));
   EXPECT_THAT(answer(model, prompt, one), Not(ElementsAreArray(answer(model, Prompt::causal(tiny_ids(12)), {}))));
+  EXPECT_THAT(encoded(model, 1, 3).rows.view().row(9), ElementsAreArray(one.rows.view().row(9))) << "on three threads";
 }
 
 TEST(CrossAttentionFusion, TheImageReachesTheTextInEveryPlacement) {
@@ -110,8 +133,7 @@ TEST(EmbeddingFusion, ImageRowsOnlyAffectRowsFromTheirOwnOn) {
   const auto before_image = [&](int seed) {
     Machine machine;
     const ImageRows rows = encoded(model, seed);
-    Prompt prompt = Prompt::causal(tiny_ids(30));
-    for (Index i = 0; i < rows.rows.rows(); ++i) prompt.image_rows.push_back(12 + i);
+    const Prompt prompt = with_placeholders(rows.rows.rows());
     Matrix hidden(30, 48);
     MethodA::Memory memory;
     KvCache cache = model.decoder().make_cache(30);
@@ -126,18 +148,41 @@ TEST(EmbeddingFusion, ImageRowsOnlyAffectRowsFromTheirOwnOn) {
   EXPECT_THAT(after_1, Not(ElementsAreArray(after_2)));
 }
 
-TEST(EmbeddingFusion, PlaceholdersAndImageTokensMustAgree) {
+TEST(EmbeddingFusion, AfterAMismatchTheSessionIsAsItWas) {
   const TinyWeights weights;
   const auto model = build<MethodA>(weights);
-  Prompt prompt = Prompt::causal(tiny_ids(30));
-  prompt.image_rows = {3, 4, 5};
+  const ImageRows rows = encoded(model, 1);
+  Machine machine;
+  Session<MethodA> session(model, machine.compute, {.max_length = 64});
+  session.prefill(Prompt::causal(tiny_ids(5)));
   try {
-    answer(model, prompt, encoded(model, 1));
+    session.prefill(with_placeholders(3), rows);
     FAIL() << "three placeholders took ten rows";
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::kShapeMismatch);
     EXPECT_THAT(e.what(), ::testing::AllOf(::testing::HasSubstr("3 image placeholders"), ::testing::HasSubstr("10")));
   }
+  EXPECT_EQ(session.length(), 5);
+  EXPECT_THAT(values(session.decode(9)), ElementsAreArray(answer(model, Prompt::causal(tiny_ids(5)), {})));
+}
+
+template <class Model>
+void expect_no_allocation_in_decode(const Model& model) {
+  const ImageRows rows = encoded(model, 1);
+  Machine machine(2);
+  Session<Model> session(model, machine.compute, {.max_length = 64});
+  Prompt prompt = with_placeholders(rows.rows.rows());
+  for (auto& span : prompt.visible_images) span = {0, rows.rows.rows()};
+  session.prefill(prompt, rows);
+  const long before = allocation_count();
+  for (TokenId id = 0; id < 30; ++id) session.decode(id);
+  EXPECT_EQ(allocation_count() - before, 0);
+}
+
+TEST(Fusion, DecodeAllocatesNothingBesideAnImage) {
+  const TinyWeights a, b;
+  expect_no_allocation_in_decode(build<MethodA>(a));
+  expect_no_allocation_in_decode(build<MethodB<CrossAttention<InsideBlock>>>(b));
 }
 
 TEST(ActivationChoice, AFixedPolicyIsHeldToTheConfig) {

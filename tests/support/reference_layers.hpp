@@ -195,7 +195,7 @@ class Layers {
   [[nodiscard]] Layers scope(const std::string& name) const { return Layers(weights_, path_ + name + "."); }
 
   [[nodiscard]] Rows linear(const std::string& name, const Rows& x) const {
-    return reference::linear(x, tensor(name + ".weight"), tensor(name + ".bias"));
+    return reference::linear(x, weights_.at(path_ + name + ".weight"), tensor(name + ".bias"));
   }
   [[nodiscard]] Rows layer_norm(const std::string& name, const Rows& x, float eps) const { return normed(name, x, eps, true); }
   [[nodiscard]] Rows rms_norm(const std::string& name, const Rows& x, float eps) const { return normed(name, x, eps, false); }
@@ -219,6 +219,7 @@ class Layers {
                                const kernels::AttentionShape& shape) const {
     return attention(x, y, visible, shape, [](const char*, Rows heads) { return heads; });
   }
+  /// Empty if no layer has asked for it.
   [[nodiscard]] std::span<const float> tensor(const std::string& name) const {
     return weights_.made(path_ + name) ? std::span<const float>(weights_.at(path_ + name)) : std::span<const float>();
   }
@@ -226,7 +227,7 @@ class Layers {
  private:
   /// Rows wider than the weight are heads beside one another.
   [[nodiscard]] Rows normed(const std::string& name, const Rows& x, float eps, bool centered) const {
-    const auto weight = tensor(name + ".weight"), bias = tensor(name + ".bias");
+    const std::span<const float> weight = weights_.at(path_ + name + ".weight"), bias = tensor(name + ".bias");
     Rows result;
     for (const Row& row : x) {
       Row out;

@@ -95,8 +95,8 @@ class Conversation {
     statistics_ = {prompt.size(), rows.rows.rows(), milliseconds(start, encoded), milliseconds(encoded, read),
                    milliseconds(read, Clock::now())};
     // The last token was drawn but not read; the next turn begins with it, and with the end of text that closed the reply.
-    if (!reply.ids.empty() && reply.reason != StopReason::kEndOfText) unread_.push_back(reply.ids.back());
-    if (reply.reason == StopReason::kEndOfText) unread_.push_back(pipeline_->defaults().eos_token_ids.front());
+    if (!reply.ids.empty() && !reply.end_of_text) unread_.push_back(reply.ids.back());
+    if (reply.end_of_text) unread_.push_back(*reply.end_of_text);
     return reply;
   }
 

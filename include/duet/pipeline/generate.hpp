@@ -87,6 +87,7 @@ struct Reply {
   std::string text;
   std::vector<TokenId> ids;  ///< new tokens, the end-of-text one excluded
   StopReason reason = StopReason::kLength;
+  std::optional<TokenId> end_of_text;  ///< which of the checkpoint's was drawn, if one was
 };
 
 /// Receives pieces of whole UTF-8 characters as they become certain; returning false ends the reply.
@@ -156,6 +157,7 @@ Reply generate(AnyKindOfSession& session, std::span<const float> logits, Sampler
     const TokenId id = sampler.sample(logits);
     if (std::ranges::find(eos_token_ids, id) != eos_token_ids.end()) {
       reply.reason = StopReason::kEndOfText;
+      reply.end_of_text = id;
       break;
     }
     reply.ids.push_back(id);

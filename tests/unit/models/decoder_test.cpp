@@ -1,0 +1,276 @@
+#include "duet/models/decoder.hpp"
+
+#include <gmock/gmock.h>
+
+#include "support/kernel_machine.hpp"
+#include "support/reference.hpp"
+#include "support/reference_layers.hpp"
+#include "support/tiny_models.hpp"
+
+namespace duet::testing {
+namespace {
+
+using kernels::KeyRange;
+using reference::Layers;
+using reference::Rows;
+using reference::rows_of;
+using reference::tiny_rows;
+
+constexpr Index kImageRows = 5;
+
+DecoderConfig small_config(std::vector<Index> cross_layers = {}) {
+  DecoderConfig config = tiny_decoder();
+  config.vocab_size = 23;
+  config.hidden_size = 16;
+  config.intermediate_size = 20;
+  config.num_attention_heads = 4;
+  config.cross_attention_layers = std::move(cross_layers);
+  return config;
+}
+
+template <class D>
+D build(DecoderConfig config, const TinyWeights& weights) {
+  return D(std::move(config), Weights(weights), Weights(weights));
+}
+
+struct Trace {
+  Matrix hidden;                                    ///< after the last layer
+  std::vector<std::pair<Stage, Index>> stages;      ///< in the order they were seen
+  static constexpr bool kLooks = true;
+  void operator()(Stage stage, Index index, ConstMatrixView) { stages.emplace_back(stage, index); }
+};
+
+/// `ids` through a decoder, with an image in memory if it reads images and `image` is not empty.
+template <class D>
+Trace run(const D& decoder, const std::vector<TokenId>& ids, const Matrix& image) {
+  Machine machine;
+  Trace result;
+  result.hidden = Matrix(static_cast<Index>(ids.size()), decoder.hidden_size());
+  const Prompt prompt = Prompt::causal(ids, 0, image.rows());
+  KvCache cache = decoder.make_cache(prompt.size());
+  VisualMemory memory;
+  if constexpr (D::kReadsImages) {
+    if (!image.empty()) memory = decoder.memorize(image, machine.workspace);
+  }
+  const Sequence sequence{&cache, &memory, prompt.positions, prompt.visible, prompt.visible_images, 0, prompt.size()};
+  decoder.embed(prompt.ids, result.hidden);
+  decoder.forward(result.hidden, std::span(&sequence, 1), Phase::kPrefill, machine.workspace, result);
+  EXPECT_EQ(cache.length(), prompt.size());
+  return result;
+}
+
+/// The whole decoder, naively.
+class Naive {
+ public:
+  Naive(const DecoderConfig& config, const TinyWeights& weights, const std::vector<TokenId>& ids, const Matrix& image)
+      : config_(config), layers_(weights), image_(rows_of(image)) {
+    const auto& table = weights.at("embed_tokens.weight");
+    for (const TokenId id : ids) {
+      hidden.emplace_back();
+      for (Index j = 0; j < config.hidden_size; ++j) hidden.back().push_back({static_cast<double>(table[static_cast<std::size_t>(id * config.hidden_size + j)]), 0.0});
+      const auto n = static_cast<Index>(hidden.size());
+      causal_.push_back({0, n});
+      positions_.push_back(n - 1);
+    }
+    for (Index i = 0; i < config.head_dim; i += 2) {
+      frequencies_.push_back(1.0f / std::pow(config.rope.rope_theta, static_cast<float>(i) / static_cast<float>(config.head_dim)));
+    }
+  }
+
+  void self_attention(Index layer) {
+    const Layers l = layers_.scope("layers").scope(std::to_string(layer));
+    const Rows seen = l.rms_norm("input_layernorm", hidden, config_.norm_eps);
+    const auto turn = [&](const char*, const Rows& heads) { return reference::rotated(heads, config_.head_dim, positions_, frequencies_); };
+    hidden = reference::sum(hidden, l.scope("self_attn").attention(seen, seen, causal_, config_.attention(layer).shape(), turn));
+  }
+  void feed_forward(const Layers& l, double factor = 1.0) {
+    const Rows inner = l.rms_norm("post_attention_layernorm", hidden, config_.norm_eps);
+    hidden = reference::sum(hidden, l.scope("mlp").gated_feed_forward(inner, reference::silu), factor);
+  }
+  void cross_attention(const Layers& l, const char* norm, double factor = 1.0) {
+    if (image_.empty()) return;
+    const std::vector<KeyRange> all(hidden.size(), KeyRange{0, kImageRows});
+    const Rows seen = l.rms_norm(norm, hidden, config_.norm_eps);
+    hidden = reference::sum(hidden, l.scope("cross_attn").attention(seen, image_, all, config_.attention(0).shape()), factor);
+  }
+  void cross_layer(const Layers& l) {
+    if (image_.empty()) return;
+    cross_attention(l, "input_layernorm", std::tanh(static_cast<double>(l.tensor("cross_attn_attn_gate")[0])));
+    feed_forward(l, std::tanh(static_cast<double>(l.tensor("cross_attn_mlp_gate")[0])));
+  }
+  [[nodiscard]] Layers layer(Index i) const { return layers_.scope("layers").scope(std::to_string(i)); }
+
+  Rows hidden;
+
+ private:
+  DecoderConfig config_;
+  Layers layers_;
+  Rows image_;
+  std::vector<KeyRange> causal_;
+  std::vector<Index> positions_;
+  std::vector<float> frequencies_;
+};
+
+const std::vector<TokenId> kIds = {3, 22, 0, 7, 7, 1};
+
+TEST(Decoder, StacksItsLayers) {
+  const TinyWeights weights;
+  const DecoderConfig config = small_config();
+  const auto decoder = build<Decoder<RotaryRecipe>>(config, weights);
+  Naive naive(config, weights, kIds, {});
+  for (Index i = 0; i < 3; ++i) {
+    naive.self_attention(i);
+    naive.feed_forward(naive.layer(i));
+  }
+  const Trace got = run(decoder, kIds, {});
+  reference::expect_within(got.hidden, naive.hidden);
+  EXPECT_THAT(got.stages, ::testing::ElementsAre(std::pair(Stage::kEmbeds, 0), std::pair(Stage::kLayer, 0), std::pair(Stage::kLayer, 1),
+                                                 std::pair(Stage::kLayer, 2)));
+
+  Machine machine;
+  Matrix normed(6, 16), logits(6, 23);
+  decoder.normalize(got.hidden, normed, machine.workspace);
+  decoder.logits(normed, logits, Phase::kPrefill, machine.workspace);
+  const Rows expected = reference::linear(Layers(weights).rms_norm("norm", naive.hidden, config.norm_eps), weights.at("embed_tokens.weight"));
+  reference::expect_within(logits, expected, "logits of a tied head");
+}
+
+TEST(Decoder, InsideBlockReadsImagesBetweenTheBranchesOfEveryLayer) {
+  const TinyWeights weights;
+  const DecoderConfig config = small_config();
+  const auto decoder = build<Decoder<RotaryRecipe, CrossAttention<InsideBlock>>>(config, weights);
+  for (const bool with_image : {true, false}) {
+    const Matrix image = with_image ? tiny_rows(kImageRows, 16) : Matrix();
+    Naive naive(config, weights, kIds, image);
+    for (Index i = 0; i < 3; ++i) {
+      naive.self_attention(i);
+      naive.cross_attention(naive.layer(i), "cross_attn_layernorm");
+      naive.feed_forward(naive.layer(i));
+    }
+    reference::expect_within(run(decoder, kIds, image).hidden, naive.hidden);
+  }
+}
+
+TEST(Decoder, OwnLayerReadsImagesInPlaceOfSelfAttention) {
+  const TinyWeights weights;
+  const DecoderConfig config = small_config({1});
+  const auto decoder = build<Decoder<RotaryRecipe, CrossAttention<OwnLayer, TanhGate, UniformAttentionNoMlp>>>(config, weights);
+  EXPECT_FALSE(weights.made("layers.1.self_attn.q_proj.weight"));
+  EXPECT_EQ(decoder.make_cache(64).bytes(), 2 * KeyValueStore(64, 2, 8).bytes()) << "two layers of three keep keys and values";
+  for (const bool with_image : {true, false}) {
+    const Matrix image = with_image ? tiny_rows(kImageRows, 16) : Matrix();
+    Naive naive(config, weights, kIds, image);
+    for (const Index i : {0, 1, 2}) {
+      if (i == 1) {
+        naive.cross_layer(naive.layer(1));
+      } else {
+        naive.self_attention(i);
+        naive.feed_forward(naive.layer(i));
+      }
+    }
+    reference::expect_within(run(decoder, kIds, image).hidden, naive.hidden);
+  }
+}
+
+TEST(Decoder, BeforeLayerReadsImagesBeforeTheLayersNamed) {
+  const TinyWeights weights;
+  const DecoderConfig config = small_config({0, 2});
+  const auto decoder = build<Decoder<RotaryRecipe, CrossAttention<BeforeLayer, TanhGate>>>(config, weights);
+  const Matrix image = tiny_rows(kImageRows, 16);
+  Naive naive(config, weights, kIds, image);
+  for (Index i = 0; i < 3; ++i) {
+    if (i != 1) naive.cross_layer(naive.layer(i).scope("cross_layer"));
+    naive.self_attention(i);
+    naive.feed_forward(naive.layer(i));
+  }
+  const Trace got = run(decoder, kIds, image);
+  reference::expect_within(got.hidden, naive.hidden);
+  EXPECT_THAT(got.stages, ::testing::ElementsAre(std::pair(Stage::kEmbeds, 0), std::pair(Stage::kCrossAttention, 0), std::pair(Stage::kLayer, 0),
+                                                 std::pair(Stage::kLayer, 1), std::pair(Stage::kCrossAttention, 1), std::pair(Stage::kLayer, 2)));
+
+  // A batch in which one conversation has an image and the other has none.
+  Machine machine;
+  const Matrix alone = run(decoder, kIds, {}).hidden;
+  const Prompt prompt = Prompt::causal(kIds, 0, kImageRows);
+  KvCache caches[] = {decoder.make_cache(6), decoder.make_cache(6)};
+  const VisualMemory memory = decoder.memorize(image, machine.workspace), none;
+  const Sequence sequences[] = {{&caches[0], &none, prompt.positions, prompt.visible, prompt.visible_images, 0, 6},
+                                {&caches[1], &memory, prompt.positions, prompt.visible, prompt.visible_images, 6, 6}};
+  Matrix together(12, 16);
+  decoder.embed(kIds, together.view().rows(0, 6));
+  decoder.embed(kIds, together.view().rows(6, 6));
+  decoder.forward(together, sequences, Phase::kPrefill, machine.workspace);
+  EXPECT_TRUE(test::same_bits(together.view().rows(0, 6), alone));
+  EXPECT_TRUE(test::same_bits(together.view().rows(6, 6), got.hidden));
+}
+
+TEST(Decoder, MemorisesEveryCrossLayer) {
+  const TinyWeights weights;
+  DecoderConfig config = small_config({0, 2});
+  config.cross_attention_hidden_size = 11;
+  const auto decoder = build<Decoder<RotaryRecipe, CrossAttention<BeforeLayer, TanhGate>>>(config, weights);
+  Machine machine;
+  const Matrix image = tiny_rows(kImageRows, 11);
+  const VisualMemory memory = decoder.memorize(image, machine.workspace);
+  EXPECT_EQ(memory.num_rows(), kImageRows);
+  const Index layers[] = {0, 2};
+  for (Index i = 0; i < 2; ++i) {
+    const Rows keys = Layers(weights).scope("layers").scope(std::to_string(layers[i])).scope("cross_layer").scope("cross_attn").linear("k_proj", rows_of(image));
+    const auto pages = memory.layer(i).pages();
+    Matrix stored(kImageRows, 16);
+    for (Index row = 0; row < kImageRows; ++row) {
+      for (Index c = 0; c < 16; ++c) stored(row, c) = pages.keys[0][c / 8 * pages.head_stride + row * pages.row_stride + c % 8];
+    }
+    reference::expect_within(stored, keys);
+  }
+}
+
+TEST(Decoder, HeadsAreTiedOwnOrAbsent) {
+  DecoderConfig config = small_config();
+  const TinyWeights tied, own, none;
+  EXPECT_EQ(build<Decoder<RotaryRecipe>>(config, tied).cost().head_weights, 23 * 16);
+  EXPECT_FALSE(tied.made("lm_head.weight"));
+  config.head = LanguageHead::kOwn;
+  EXPECT_EQ(build<Decoder<RotaryRecipe>>(config, own).cost().head_weights, 23 * 16);
+  EXPECT_TRUE(own.made("lm_head.weight"));
+  config.head = LanguageHead::kNone;
+  const auto cost = build<Decoder<RotaryRecipe>>(config, none).cost();
+  EXPECT_EQ(cost.head_weights, 0);
+  EXPECT_EQ(cost.stack_weights, 3 * (16 * (32 + 16 + 16 + 32) + 3 * 16 * 20));
+  EXPECT_EQ(cost.bytes, 4u * static_cast<std::uint64_t>(cost.stack_weights));
+}
+
+TEST(DecoderConfig, ScalesScoresAsItSays) {
+  DecoderConfig config = small_config();
+  EXPECT_FLOAT_EQ(config.attention(0).scale, 1.0f / std::sqrt(8.0f));
+  config.attention_scale = 0.25f;
+  EXPECT_FLOAT_EQ(config.attention(2).scale, 0.25f);
+  config.layer_scale = {1.0f, 0.5f, 2.0f};
+  EXPECT_FLOAT_EQ(config.attention(1).scale, 0.125f);
+  EXPECT_EQ(config.cross_attention(0).key_value_size, 16);
+  config.cross_attention_hidden_size = 40;
+  EXPECT_EQ(config.cross_attention(0).key_value_size, 40);
+  EXPECT_EQ(config.attention(0).key_value_size, 16);
+}
+
+TEST(DecoderConfig, SizesMustFitOneAnother) {
+  const auto rejects = [](auto&& change, const char* key) {
+    DecoderConfig config = small_config();
+    change(config);
+    const TinyWeights weights;
+    try {
+      build<Decoder<RotaryRecipe>>(config, weights);
+      ADD_FAILURE() << key;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kInvalidArgument);
+      EXPECT_THAT(e.where(), ::testing::HasSubstr(key));
+    }
+  };
+  rejects([](DecoderConfig& c) { c.vocab_size = 0; }, "vocab_size");
+  rejects([](DecoderConfig& c) { c.head_dim = -8; }, "head_dim");
+  rejects([](DecoderConfig& c) { c.num_key_value_heads = 3; }, "num_attention_heads");
+  rejects([](DecoderConfig& c) { c.max_position_embeddings = 0; }, "max_position_embeddings");
+}
+
+}  // namespace
+}  // namespace duet::testing

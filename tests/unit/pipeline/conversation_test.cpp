@@ -1,0 +1,171 @@
+#include "duet/pipeline/conversation.hpp"
+
+#include <gmock/gmock.h>
+
+#include "load_model.hpp"
+
+namespace duet {
+namespace {
+
+using ::testing::ElementsAreArray;
+using ::testing::HasSubstr;
+
+const Pipeline& pipeline(const std::string& folder) {
+  static std::map<std::string, std::unique_ptr<const Pipeline>> loaded;
+  auto& slot = loaded[folder];
+  if (!slot) slot = std::make_unique<const Pipeline>(load_model(folder, {.threads = 1}));
+  return *slot;
+}
+const Pipeline& method_a() { return pipeline(std::string(DUET_EXAMPLES_DIR) + "/models/scenes-a"); }
+const Pipeline& method_b() { return pipeline(std::string(DUET_EXAMPLES_DIR) + "/models/scenes-b"); }
+const Pipeline& stories() { return pipeline(std::string(DUET_TEST_GOLDEN_DIR) + "/stories260K"); }
+Image scene(int number = 1) { return Image::open(std::string(DUET_EXAMPLES_DIR) + "/scenes/bundled/0000" + std::to_string(number) + ".png"); }
+
+constexpr const char* kQuestion = "What colour is the triangle?";
+
+template <class... Parts>
+std::vector<TokenId> joined(const Parts&... parts) {
+  std::vector<TokenId> result;
+  (result.insert(result.end(), parts.begin(), parts.end()), ...);
+  return result;
+}
+
+template <class Call>
+Error error_of(Call&& call) {
+  try {
+    call();
+  } catch (const Error& e) {
+    return e;
+  }
+  return {ErrorKind::kMalformedFile, "nothing was thrown", "", ""};
+}
+
+TEST(Conversation, ALaterTurnGoesOnBehindTheReply) {
+  const auto first = stories().encode_turn("Once upon a time", 0, Pipeline::Turn::kFirst);
+  const auto second = stories().encode_turn(" One day", 0, Pipeline::Turn::kLater);
+  Conversation chat(stories(), {.max_length = 200});
+  chat.user("Once upon a time");
+  const Reply before = chat.reply({.max_new_tokens = 12});
+  EXPECT_EQ(chat.session().length(), static_cast<Index>(first.size()) + 11) << "the last token is not read yet";
+  chat.user(" One day");
+  const Reply after = chat.reply({.max_new_tokens = 12});
+  EXPECT_EQ(chat.statistics().prompt_tokens, static_cast<Index>(second.size()) + 1) << "it comes with the next turn";
+
+  Conversation at_once(stories(), {.max_length = 200});
+  at_once.user_ids(joined(first, before.ids, second));
+  EXPECT_EQ(at_once.reply({.max_new_tokens = 12}).ids, after.ids);
+}
+
+TEST(Conversation, ALaterTurnBeginsWithTheEndThatClosedTheReply) {
+  for (const Pipeline* p : {&method_a()}) {
+    const std::vector<TokenId> first = p->encode_turn(kQuestion, 1, Pipeline::Turn::kFirst), end = {424};
+    const auto second = p->encode_turn(kQuestion, 0, Pipeline::Turn::kLater);
+    Conversation chat(*p, {});
+    chat.user(kQuestion, scene());
+    const Reply before = chat.reply();
+    ASSERT_EQ(before.reason, StopReason::kEndOfText);
+    chat.user(kQuestion);
+    const Reply after = chat.reply({.max_new_tokens = 5});
+
+    Conversation at_once(*p, {});
+    std::vector<Image> images;
+    images.push_back(scene());
+    at_once.user_ids(joined(first, before.ids, end, second), std::move(images));
+    EXPECT_EQ(at_once.reply({.max_new_tokens = 5}).ids, after.ids);
+  }
+}
+
+TEST(Conversation, MethodBKeepsThePictureAndStartsItsTextAnew) {
+  Conversation chat(method_b(), {}), other(method_b(), {});
+  chat.user(std::nullopt, [] {
+    std::vector<Image> images;
+    images.push_back(scene());
+    return images;
+  }());
+  EXPECT_THAT(chat.reply().text, HasSubstr("green triangle"));
+  EXPECT_EQ(chat.statistics().image_tokens, 65);
+  chat.user(kQuestion);
+  const Reply later = chat.reply();
+  EXPECT_EQ(chat.statistics().image_tokens, 0) << "the picture is looked at once";
+  other.user(kQuestion, scene());
+  EXPECT_EQ(other.reply().ids, later.ids);
+}
+
+TEST(Conversation, ClearForgetsEverything) {
+  for (const Pipeline* p : {&method_a(), &method_b()}) {
+    Conversation chat(*p, {});
+    chat.user(kQuestion, scene(2));
+    chat.reply();
+    chat.user("Hello");  // a turn that is never answered
+    chat.clear();
+    EXPECT_EQ(chat.session().length(), 0);
+    EXPECT_EQ(chat.session().num_image_rows(), 0);
+    EXPECT_EQ(error_of([&] { chat.reply(); }).kind(), ErrorKind::kInvalidArgument);
+    Conversation fresh(*p, {});
+    for (Conversation* c : {&chat, &fresh}) c->user(kQuestion, scene());
+    const Reply expected = fresh.reply();
+    EXPECT_EQ(chat.reply().ids, expected.ids);
+    EXPECT_EQ(chat.session().length(), fresh.session().length());
+  }
+}
+
+TEST(Conversation, AFullContextIsToldBeforeAnythingRuns) {
+  Conversation chat(stories(), {.max_length = 20});
+  const auto ids = stories().encode_turn("Once upon a time", 0, Pipeline::Turn::kFirst);
+  chat.user("Once upon a time");
+  const Error full = error_of([&] { chat.reply({.max_new_tokens = 30}); });
+  EXPECT_EQ(full.kind(), ErrorKind::kContextFull);
+  for (const std::string number : {"0 positions read", std::to_string(ids.size()).c_str(), "30", "20"}) EXPECT_THAT(full.what(), HasSubstr(number));
+  EXPECT_EQ(chat.session().length(), 0);
+  const Index room = 20 - static_cast<Index>(ids.size()) + 1;
+  EXPECT_EQ(chat.reply({.max_new_tokens = room}).ids.size(), static_cast<std::size_t>(room)) << "the turn is still there, and the last token needs no place";
+  chat.user("x");
+  EXPECT_EQ(error_of([&] { chat.reply(); }).kind(), ErrorKind::kContextFull);
+}
+
+TEST(Conversation, AfterAnErrorItIsAsItWas) {
+  Conversation chat(method_a(), {}), untouched(method_a(), {});
+  for (Conversation* c : {&chat, &untouched}) {
+    c->user(kQuestion, scene());
+    c->reply();
+  }
+  const auto length = chat.session().length();
+  std::vector<Image> images;
+  images.push_back(scene());
+  chat.user_ids({1, 2, 3}, std::move(images));
+  EXPECT_EQ(error_of([&] { chat.reply({.max_new_tokens = 2}); }).kind(), ErrorKind::kShapeMismatch);
+  chat.user_ids({1, 99999});
+  EXPECT_EQ(error_of([&] { chat.reply({.max_new_tokens = 2}); }).kind(), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(error_of([&] { chat.reply({.temperature = -1.0f}); }).kind(), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(chat.session().length(), length);
+  for (Conversation* c : {&chat, &untouched}) c->user(kQuestion);
+  const Reply expected = untouched.reply({.max_new_tokens = 6});
+  EXPECT_EQ(chat.reply({.max_new_tokens = 6}).ids, expected.ids);
+}
+
+TEST(Conversation, AReplyThatWasStoppedIsGoneOnFrom) {
+  Conversation chat(stories(), {.max_length = 200});
+  chat.user("Once upon a time");
+  int pieces = 0;
+  const Reply stopped = chat.reply({.max_new_tokens = 50}, [&](std::string_view) { return ++pieces < 5; });
+  EXPECT_EQ(stopped.reason, StopReason::kCallback);
+  chat.user(" One day");
+  const Reply after = chat.reply({.max_new_tokens = 8});
+  Conversation at_once(stories(), {.max_length = 200});
+  at_once.user_ids(joined(stories().encode_turn("Once upon a time", 0, Pipeline::Turn::kFirst), stopped.ids,
+                          stories().encode_turn(" One day", 0, Pipeline::Turn::kLater)));
+  EXPECT_EQ(at_once.reply({.max_new_tokens = 8}).ids, after.ids);
+}
+
+TEST(Conversation, TheSameSeedTellsTheSameStory) {
+  const auto told = [](std::uint64_t seed) {
+    Conversation chat(stories(), {.max_length = 100});
+    chat.user("Once");
+    return chat.reply({.max_new_tokens = 30, .temperature = 1.0f, .top_k = 40, .seed = seed}).ids;
+  };
+  EXPECT_EQ(told(5), told(5));
+  EXPECT_NE(told(5), told(6));
+}
+
+}  // namespace
+}  // namespace duet

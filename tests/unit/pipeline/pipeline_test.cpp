@@ -1,0 +1,108 @@
+#include "duet/pipeline/pipeline.hpp"
+
+#include <gmock/gmock.h>
+
+#include "load_model.hpp"
+
+namespace duet {
+namespace {
+
+using ::testing::Each;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+using Turn = Pipeline::Turn;
+
+const Pipeline& method_a() {
+  static const Pipeline result(load_model(std::string(DUET_EXAMPLES_DIR) + "/models/scenes-a", {.threads = 1}));
+  return result;
+}
+const Pipeline& method_b() {
+  static const Pipeline result(load_model(std::string(DUET_EXAMPLES_DIR) + "/models/scenes-b", {.threads = 1}));
+  return result;
+}
+constexpr TokenId kImage = 425, kStart = 424;  // of both checkpoints' vocabularies
+
+std::vector<TokenId> encoded(const Pipeline& p, std::string_view text) { return p.tokenizer()->encode(text, SpecialTokens::kNone); }
+
+TEST(EncodeTurn, PutsTheFamilysWordsAndOnePlaceholderPerImageTokenAround) {
+  const PromptRules& rules = method_a().model().rules();
+  ASSERT_EQ(rules.tokens_per_image, 65);
+  const auto ids = method_a().encode_turn("what", 2, Turn::kFirst);
+  EXPECT_EQ(std::ranges::count(ids, kImage), 2 * 65);
+  std::vector<TokenId> words;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] != kImage || (i > 0 && ids[i - 1] != kImage)) words.push_back(ids[i]);
+  }
+  const std::string one = rules.image_token + rules.image_suffix;
+  EXPECT_EQ(words, encoded(method_a(), rules.question_prefix + one + one + "what" + rules.question_suffix));
+}
+
+TEST(EncodeTurn, TakesATextThatSpellsItsImagesOutAsItIs) {
+  const auto ids = method_a().encode_turn("a <image> b", 1, Turn::kFirst);
+  EXPECT_EQ(std::ranges::count(ids, kImage), 65);
+  EXPECT_EQ(static_cast<Index>(ids.size()), 64 + static_cast<Index>(encoded(method_a(), "a <image> b").size()));
+}
+
+TEST(EncodeTurn, MethodBBeginsWithItsStartTokenAndHasNoPlaceholders) {
+  EXPECT_THAT(method_b().encode_turn(std::nullopt, 1, Turn::kFirst), ::testing::ElementsAre(kStart));
+  auto expected = encoded(method_b(), "what");
+  EXPECT_EQ(method_b().encode_turn("what", 0, Turn::kLater), expected);
+  expected.insert(expected.begin(), kStart);
+  EXPECT_EQ(method_b().encode_turn("what", 1, Turn::kFirst), expected);
+}
+
+TEST(EncodeTurn, NothingToSayIsAnError) {
+  EXPECT_THROW(static_cast<void>(method_a().encode_turn(std::nullopt, 0, Turn::kFirst)), Error);
+  EXPECT_THROW(static_cast<void>(method_b().encode_turn("", 0, Turn::kLater)), Error);
+}
+
+TEST(MakePrompt, NotesTheRowsOfImages) {
+  const Prompt prompt = method_a().make_prompt({1, kImage, kImage, 2, kImage}, 10, 0);
+  EXPECT_THAT(prompt.image_rows, ::testing::ElementsAre(1, 2, 4));
+  EXPECT_THAT(prompt.positions, ::testing::ElementsAre(10, 11, 12, 13, 14));
+  const Prompt other = method_b().make_prompt({1, 2}, 0, 65);
+  EXPECT_TRUE(other.image_rows.empty());
+  EXPECT_EQ(other.visible_images[1].end, 65);
+}
+
+TEST(MakePrompt, APlaceholderBeyondTheVocabularyNeedsNoRowOfIt) {
+  const Prompt prompt = method_a().make_prompt({kImage}, 0, 0);
+  EXPECT_THAT(prompt.ids, Each(::testing::Lt(method_a().model().info().vocab_size)));
+}
+
+TEST(MakeSampler, NeverDrawsAPlaceholder) {
+  std::vector<float> logits(static_cast<std::size_t>(method_a().model().info().vocab_size), 0.0f);
+  logits[static_cast<std::size_t>(kImage)] = 50.0f;
+  Sampler greedy = method_a().make_sampler({}), warm = method_a().make_sampler({.temperature = 2.0f});
+  EXPECT_NE(greedy.sample(logits), kImage);
+  for (int i = 0; i < 100; ++i) EXPECT_NE(warm.sample(logits), kImage);
+}
+
+TEST(Preprocess, StacksImages) {
+  const Image image = Image::open(std::string(DUET_EXAMPLES_DIR) + "/scenes/bundled/00001.png");
+  const Image images[] = {image, image};
+  const VisualInput one = method_a().preprocess(std::span(images).first(1)), two = method_a().preprocess(images);
+  EXPECT_EQ(two.num_images, 2);
+  EXPECT_EQ(two.height, 64);
+  ASSERT_EQ(two.pixels.size(), 2 * one.pixels.size());
+  EXPECT_TRUE(std::ranges::equal(two.image(1), one.pixels));
+  EXPECT_THAT(one.pixels, Not(Each(one.pixels.front())));
+}
+
+TEST(Pipeline, SaysWhatIsMissingWhenItIsNeeded) {
+  const Pipeline bare(load_model(std::string(DUET_TEST_GOLDEN_DIR) + "/llama-0", {.threads = 1}));
+  const auto message = [](auto&& call) -> std::string {
+    try {
+      call();
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "nothing was thrown";
+  };
+  EXPECT_THAT(message([&] { static_cast<void>(bare.encode_turn("hello", 0, Turn::kFirst)); }), HasSubstr("tokenizer.json"));
+  EXPECT_THAT(message([&] { static_cast<void>(bare.preprocess({})); }), HasSubstr("preprocessor_config.json"));
+}
+
+}  // namespace
+}  // namespace duet
