@@ -53,9 +53,9 @@ struct FakeText {
 
 struct Clip {
   explicit Clip(TokenId eos)
-      : model({}, {}, {LayerNorm(Weights(weights).scope("post_layernorm"), kVisionSize, 1e-5f),
+      : model({}, TextEncoder<FakeText>({}, eos), {LayerNorm(Weights(weights).scope("post_layernorm"), kVisionSize, 1e-5f),
                        Linear(Weights(weights), "visual_projection", kVisionSize, kDim, Linear::Bias::kNone),
-                       Linear(Weights(weights), "text_projection", kTextSize, kDim, Linear::Bias::kNone), 14.0f, eos}) {}
+                       Linear(Weights(weights), "text_projection", kTextSize, kDim, Linear::Bias::kNone), 14.0f}) {}
   /// The embedding of one text whose row `at` stands for it.
   [[nodiscard]] Rows text_embedding(TokenId id, Index at) const {
     Matrix row(1, kTextSize);
@@ -76,7 +76,7 @@ struct Clip {
   }
   TinyWeights weights{0.5f};
   std::unique_ptr<Machine> machine = std::make_unique<Machine>();
-  ContrastiveModel<FakeVision, FakeText> model;
+  ContrastiveModel<FakeVision, TextEncoder<FakeText>> model;
 };
 
 TEST(ContrastiveModel, EmbedsTheFirstFeatureOfEveryImage) {
@@ -96,7 +96,7 @@ TEST(ContrastiveModel, EmbedsTheFirstFeatureOfEveryImage) {
 TEST(ContrastiveModel, ATextIsItsFirstEndOfText) {
   Clip clip(9);
   const std::vector<TokenId> ids = {1, 9, 30, 9, /**/ 40, 3, 9, 9, /**/ 5, 6, 7, 8};
-  const Matrix got = clip.model.embed_texts(ids, 3, clip.machine->workspace);
+  const Matrix got = clip.model.embed_texts({ids, 3}, clip.machine->workspace);
   reference::expect_within(got.view().rows(0, 1), clip.text_embedding(9, 1));
   reference::expect_within(got.view().rows(1, 1), clip.text_embedding(9, 2));
   reference::expect_within(got.view().rows(2, 1), clip.text_embedding(5, 0), "without an end, the reference's argmax gives the first row");
@@ -105,16 +105,16 @@ TEST(ContrastiveModel, ATextIsItsFirstEndOfText) {
 TEST(ContrastiveModel, ACheckpointThatSaysEosIsTwoMeansTheLargestId) {
   Clip clip(2);
   const std::vector<TokenId> ids = {1, 2, 30, 30, 2};
-  reference::expect_within(clip.model.embed_texts(ids, 1, clip.machine->workspace), clip.text_embedding(30, 2));
+  reference::expect_within(clip.model.embed_texts({ids, 1}, clip.machine->workspace), clip.text_embedding(30, 2));
 }
 
 TEST(ContrastiveModel, TextsDoNotSeeOneAnother) {
   Clip clip(9);
   const std::vector<TokenId> both = {4, 9, 1, 6, 2, 9};
-  const Matrix together = clip.model.embed_texts(both, 2, clip.machine->workspace);
+  const Matrix together = clip.model.embed_texts({both, 2}, clip.machine->workspace);
   for (Index i = 0; i < 2; ++i) {
     const auto one = std::span(both).subspan(static_cast<std::size_t>(3 * i), 3);
-    EXPECT_TRUE(test::same_bits(together.view().rows(i, 1), clip.model.embed_texts(one, 1, clip.machine->workspace)));
+    EXPECT_TRUE(test::same_bits(together.view().rows(i, 1), clip.model.embed_texts({one, 1}, clip.machine->workspace)));
   }
 }
 

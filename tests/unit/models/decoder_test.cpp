@@ -245,7 +245,7 @@ TEST(DecoderConfig, ScalesScoresAsItSays) {
   EXPECT_FLOAT_EQ(config.attention(0).scale, 1.0f / std::sqrt(8.0f));
   config.attention_scale = 0.25f;
   EXPECT_FLOAT_EQ(config.attention(2).scale, 0.25f);
-  config.layer_scale = {1.0f, 0.5f, 2.0f};
+  config.scale_by_inverse_layer = true;
   EXPECT_FLOAT_EQ(config.attention(1).scale, 0.125f);
   EXPECT_EQ(config.cross_attention(0).key_value_size, 16);
   config.cross_attention_hidden_size = 40;

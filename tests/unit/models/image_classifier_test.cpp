@@ -11,7 +11,7 @@ struct NoVision {};
 
 TEST(ImageClassifier, ReadsTheFirstRowOfEveryImage) {
   const TinyWeights weights;
-  const ImageClassifier<NoVision> model({}, Linear(Weights(weights), "classifier", 6, 3, Linear::Bias::kRequired));
+  const ImageClassifier<NoVision> model({}, {.classifier = Linear(Weights(weights), "classifier", 6, 3, Linear::Bias::kRequired), .pooler = {}, .projection = {}});
   EXPECT_EQ(model.num_labels(), 3);
   Machine machine;
   Matrix features = reference::tiny_rows(10, 6);  // two images of five rows
@@ -22,7 +22,7 @@ TEST(ImageClassifier, ReadsTheFirstRowOfEveryImage) {
 }
 
 TEST(ImageClassifier, MayHaveNoClassifier) {
-  EXPECT_EQ(ImageClassifier<NoVision>({}, std::nullopt).num_labels(), 0);
+  EXPECT_EQ(ImageClassifier<NoVision>({}, VisionHeads{}).num_labels(), 0);
 }
 
 }  // namespace
