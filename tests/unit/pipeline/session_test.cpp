@@ -18,7 +18,6 @@ struct Step {
 /// A decoder that computes nothing and remembers how it was called.
 struct FakeDecoder {
   static constexpr bool kReadsImages = true;
-  static constexpr bool kPositionsExtend = false;
   std::vector<Step>* steps = nullptr;
   DecoderConfig sizes = [] {
     DecoderConfig config;
@@ -30,9 +29,11 @@ struct FakeDecoder {
   [[nodiscard]] const DecoderConfig& config() const { return sizes; }
   [[nodiscard]] Index hidden_size() const { return 2; }
   [[nodiscard]] Index vocab_size() const { return sizes.vocab_size; }
+  [[nodiscard]] Index num_positions() const { return sizes.max_position_embeddings; }
   [[nodiscard]] KvCache make_cache(Index capacity) const { return {1, capacity, 1, 2}; }
   void embed(std::span<const TokenId>, MatrixView) const {}
-  void forward(MatrixView hidden, std::span<const Sequence> sequences, Phase phase, Workspace&) const {
+  template <class Observer>
+  void forward(MatrixView hidden, std::span<const Sequence> sequences, Phase phase, Workspace&, Observer&&) const {
     const Sequence& s = sequences[0];
     EXPECT_EQ(hidden.rows(), s.rows);
     steps->push_back({s.rows, s.positions.front(), s.visible.front().end, s.visible.back().end, phase});
