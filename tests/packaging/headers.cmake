@@ -2,6 +2,7 @@
 # folders INCLUDES alone.
 string(REPLACE "," ";" FOLDERS "${FOLDERS}")
 string(REPLACE "," ";" INCLUDES "${INCLUDES}")
+list(REMOVE_ITEM INCLUDES "" /usr/include)  # searched anyway, and out of place among -isystem
 list(TRANSFORM INCLUDES PREPEND "-isystem")
 file(MAKE_DIRECTORY ${WORK})
 set(failures "")

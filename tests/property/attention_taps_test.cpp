@@ -28,7 +28,7 @@ Model tiny_model(const TinyWeights& weights) {
 
 /// Puts every tapped row together again, values weighted by the weights, and compares with what the kernel made.
 struct Checker {
-  static constexpr bool kLooks = false;
+  [[maybe_unused]] static constexpr bool kLooks = false;
   static constexpr bool kTapsAttention = true;
   int self = 0, cross = 0;
 
