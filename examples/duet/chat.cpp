@@ -19,6 +19,7 @@ class InterruptGuard {
     interrupted = 0;
     struct sigaction action {};
     action.sa_handler = [](int) { interrupted = 1; };
+    action.sa_flags = SA_RESTART;  // a write under way goes on: std::cout would give up for good
     sigaction(SIGINT, &action, &previous_);
   }
   InterruptGuard(const InterruptGuard&) = delete;
