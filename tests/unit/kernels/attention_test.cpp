@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "support/case_names.hpp"
 #include "support/kernel_machine.hpp"
 #include "support/reference.hpp"
 
@@ -395,14 +396,10 @@ TEST_P(AttentionTest, NothingToDo) {
   kernels::attention(empty, shape_of(1, 1, 8), phase(), machine.workspace());
 }
 
-std::string name_of_case(const ::testing::TestParamInfo<std::tuple<Isa, Phase>>& info) {
-  return std::string(kernels::kernel_table(std::get<0>(info.param)).name) +
-         (std::get<1>(info.param) == Phase::kPrefill ? "Prefill" : "Decode");
-}
 INSTANTIATE_TEST_SUITE_P(All, AttentionTest,
                          ::testing::Combine(::testing::ValuesIn(test::runnable_isas()),
                                             ::testing::Values(Phase::kPrefill, Phase::kDecode)),
-                         name_of_case);
+                         test::name_of_case);
 
 }  // namespace
 }  // namespace duet

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "duet/kernels/activation.hpp"
+#include "support/case_names.hpp"
 #include "support/kernel_machine.hpp"
 #include "support/reference.hpp"
 
@@ -286,14 +287,10 @@ TEST_P(MatmulTest, AllocatesNothingTheSecondTime) {
   EXPECT_EQ(machine.workspace().capacity(), before);
 }
 
-std::string name_of_case(const ::testing::TestParamInfo<std::tuple<Isa, Phase>>& info) {
-  return std::string(kernels::kernel_table(std::get<0>(info.param)).name) +
-         (std::get<1>(info.param) == Phase::kPrefill ? "Prefill" : "Decode");
-}
 INSTANTIATE_TEST_SUITE_P(All, MatmulTest,
                          ::testing::Combine(::testing::ValuesIn(test::runnable_isas()),
                                             ::testing::Values(Phase::kPrefill, Phase::kDecode)),
-                         name_of_case);
+                         test::name_of_case);
 
 }  // namespace
 }  // namespace duet
