@@ -116,7 +116,7 @@ int main(int argc, char** argv) {
     CLI::Option* html = c->add_option("--html", attend_options.html, "A page: hovering over a word lights up the picture");
     c->add_option("--layer", attend_options.layer, "Of this layer alone; absent: the mean of all")->check(CLI::NonNegativeNumber);
     c->add_option("--head", attend_options.head, "Of this head alone; absent: the mean of all")->check(CLI::NonNegativeNumber);
-    c->add_option("--max-new-tokens", attend_options.max_new_tokens, "Longest reply")->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+    c->add_option("--max-new-tokens", attend_options.max_new_tokens, "Longest reply")->check(counts());
     CLI::Option* json_flag = c->add_flag("--json", attend_options.json, "Print one JSON object, heat maps included");
     add_threads(c, attend_options);
     c->callback([&, output, html, json_flag] {

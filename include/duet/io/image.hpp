@@ -34,6 +34,9 @@ enum class Alpha : unsigned char {
 /// Errors  kFileNotReadable; kMalformedFile for bytes that are no such picture, or one beyond 100 megapixels
 class Image {
  public:
+  static constexpr Index kMaxPixels = 100'000'000;    ///< in one picture, read or made
+  static constexpr Index kLongestSquareEdge = 10'000;  ///< of a square with no more pixels than that
+
   [[nodiscard]] static Image open(const std::filesystem::path& path, Alpha alpha = Alpha::kDrop) {
     const MappedFile file(path);
     return decode(file.bytes(), path.filename().string(), alpha);
@@ -114,7 +117,6 @@ struct FreeStb {
 }  // namespace detail
 
 inline Image Image::decode(std::span<const std::byte> file, const std::string& where, Alpha alpha) {
-  constexpr std::int64_t kMaxPixels = 100'000'000;
   const auto malformed = [&](std::string got, std::string expected, std::string hint = {}) {
     return Error(ErrorKind::kMalformedFile, where, got, expected, hint);
   };
@@ -143,7 +145,7 @@ inline Image Image::decode(std::span<const std::byte> file, const std::string& w
     throw malformed(concat("a JPEG with ", problem), "a picture that decodes", "is the file complete?");
   }
   if (stb::info_from_memory(bytes, size, &width, &height, &channels) == 0) throw refused();
-  if (width <= 0 || height <= 0 || std::int64_t{width} * height > kMaxPixels) {
+  if (width <= 0 || height <= 0 || Index{width} * height > kMaxPixels) {
     throw malformed(concat(width, " x ", height, " pixels"), concat("at most ", kMaxPixels, " in all"));
   }
   if (format == "JPEG" && !detail::has_jpeg_end(file)) {

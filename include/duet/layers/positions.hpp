@@ -84,7 +84,7 @@ class RotaryEmbedding {
   /// Angles must be numbers, and no more pairs turn than a head has.
   static void check(const RopeConfig& rope) {
     const auto require = [](bool good, std::string_view key, float value, std::string_view expected) {
-      if (!good) throw Error(ErrorKind::kInvalidArgument, concat("config.json: ", key), concat(value), std::string(expected));
+      if (!good) throw Error(ErrorKind::kInvalidArgument, concat("config.json: ", key), concat(value), expected);
     };
     require(rope.rope_theta > 0.0f, "rope_theta", rope.rope_theta, "a positive number");
     require(rope.factor > 0.0f, "rope_scaling.factor", rope.factor, "a positive number");

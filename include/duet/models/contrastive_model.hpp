@@ -37,9 +37,7 @@ class ContrastiveModel {
   template <class Observer = NoObserver>
   [[nodiscard]] Matrix embed_images(const VisualInput& input, Workspace& workspace, Observer&& observe = {}) const {
     const auto frame = workspace.frame();
-    const Features features = vision_.encode(input, workspace, observe);
-    const MatrixView pooled = workspace.matrix(input.num_images, features.rows.cols());
-    for (Index i = 0; i < input.num_images; ++i) copy(features.rows.rows(i * features.rows_per_image, 1), pooled.rows(i, 1));
+    Matrix pooled = vision_.encode(input, workspace, observe).first_rows();
     parts_.post_layernorm.forward(pooled, pooled, workspace);
     return project(parts_.visual_projection, pooled, workspace);
   }

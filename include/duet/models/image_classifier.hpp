@@ -55,11 +55,11 @@ class ImageClassifier {
 
   /// logits [num_images, num_labels] of features from `vision().encode`. Requires num_labels() > 0
   [[nodiscard]] Matrix classify(const Features& features, Workspace& workspace) const {
-    return mapped(*heads_.classifier, first_rows(features), workspace);
+    return mapped(*heads_.classifier, features.first_rows(), workspace);
   }
   /// One row an image. Requires pools()
   [[nodiscard]] Matrix pool(const Features& features, Workspace& workspace) const {
-    return heads_.pooler->pool(first_rows(features), workspace);
+    return heads_.pooler->pool(features.first_rows(), workspace);
   }
   /// [num_images, projection_dim] of pooled rows. Requires projects()
   [[nodiscard]] Matrix project(ConstMatrixView pooled, Workspace& workspace) const {
@@ -67,12 +67,6 @@ class ImageClassifier {
   }
 
  private:
-  static Matrix first_rows(const Features& features) {
-    const Index num_images = features.rows_per_image == 0 ? 0 : features.rows.rows() / features.rows_per_image;
-    Matrix first(num_images, features.rows.cols());
-    for (Index i = 0; i < num_images; ++i) copy(features.rows.rows(i * features.rows_per_image, 1), first.view().rows(i, 1));
-    return first;
-  }
   static Matrix mapped(const Linear& linear, ConstMatrixView rows, Workspace& workspace) {
     Matrix result(rows.rows(), linear.out_features());
     linear.forward(rows, result, Phase::kPrefill, workspace);

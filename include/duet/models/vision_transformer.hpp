@@ -29,6 +29,14 @@ struct VisualInput {
 struct Features {
   MatrixView rows;           ///< [num_images * rows_per_image, hidden_size]
   Index rows_per_image = 0;
+
+  /// The first row of every image, its class token's where the encoder has one [num_images, hidden_size].
+  [[nodiscard]] Matrix first_rows() const {
+    const Index num_images = rows_per_image == 0 ? 0 : rows.rows() / rows_per_image;
+    Matrix first(num_images, rows.cols());
+    for (Index i = 0; i < num_images; ++i) copy(rows.rows(i * rows_per_image, 1), first.view().rows(i, 1));
+    return first;
+  }
 };
 
 /// Which of an encoder's hidden states a projector reads.

@@ -50,7 +50,7 @@ struct AttentionTrace {
  private:
   static void check(std::string_view what, std::optional<Index> wish, Index count) {
     if (!wish || (*wish >= 0 && *wish < count)) return;
-    throw Error(ErrorKind::kInvalidArgument, std::string(what), std::to_string(*wish), concat("between 0 and ", count - 1));
+    throw Error(ErrorKind::kInvalidArgument, what, std::to_string(*wish), concat("between 0 and ", count - 1));
   }
   static std::pair<Index, Index> range(std::optional<Index> wish, Index count) {
     return wish ? std::pair(*wish, *wish + 1) : std::pair<Index, Index>(0, count);
@@ -87,7 +87,6 @@ AttentionTrace trace_attention(const Model& model, const Pipeline& pipeline, con
   std::optional<StreamDecoder> decoder;
   if (pipeline.tokenizer() != nullptr) decoder.emplace(*pipeline.tokenizer());
   std::span<const float> logits = session.prefill(prompt, rows, attention);
-  std::string pending;
   for (Index step = 0; step < max_new_tokens; ++step) {
     const TokenId id = sampler.sample(logits);
     if (std::ranges::find(pipeline.defaults().eos_token_ids, id) != pipeline.defaults().eos_token_ids.end()) break;

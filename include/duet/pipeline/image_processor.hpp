@@ -52,7 +52,7 @@ inline Image center_crop(const Image& image, Index height, Index width) {
 /// Source  Liu et al. 2023, 2310.03744 (LLaVA 1.5's "pad"), as the reference's LlavaImageProcessor does it
 /// Errors  kInvalidArgument where the square would be beyond 100 megapixels
 inline Image pad_to_square(const Image& image, std::array<std::uint8_t, 3> color) {
-  constexpr Index kLongest = 10'000;
+  constexpr Index kLongest = Image::kLongestSquareEdge;
   const Index edge = std::max(image.height(), image.width());
   if (edge > kLongest) {
     throw Error(ErrorKind::kInvalidArgument, "image", concat(image.width(), " x ", image.height()),
@@ -84,7 +84,6 @@ class ImageProcessor {
   [[nodiscard]] Image seen(const Image& picture) const;
 
  private:
-  static constexpr Index kMaxPixels = 100'000'000;
   struct Defaults {
     std::string_view name;
     TargetSize size;
@@ -101,9 +100,9 @@ class ImageProcessor {
       const Index edge = *size_.shortest_edge, shorter = std::min(image.height(), image.width());
       const Index longer = std::max(image.height(), image.width());
       const Index other = edge * longer / shorter;
-      if (edge * other > kMaxPixels) {
+      if (edge * other > Image::kMaxPixels) {
         throw Error(ErrorKind::kInvalidArgument, "image", concat(image.width(), " x ", image.height()),
-                    concat("one that stays below ", kMaxPixels, " pixels when its shorter edge becomes ", edge), "crop it");
+                    concat("one that stays below ", Image::kMaxPixels, " pixels when its shorter edge becomes ", edge), "crop it");
       }
       return image.width() <= image.height() ? resize(image, edge, other, resample_) : resize(image, other, edge, resample_);
     }
@@ -147,7 +146,7 @@ inline ImageProcessor::Defaults ImageProcessor::defaults_for(const JsonView& con
 inline TargetSize ImageProcessor::read_size(const JsonView& config, std::string_view key, const TargetSize& fallback) {
   if (!config.contains(key)) return fallback;
   const JsonView value = config.at(key);
-  static constexpr Index kLongest = 10'000;  // squared: kMaxPixels
+  static constexpr Index kLongest = Image::kLongestSquareEdge;
   const auto positive = [](const JsonView& at, Index edge) {
     if (edge >= 1 && edge <= kLongest) return edge;
     throw Error(ErrorKind::kInvalidArgument, at.where(), std::to_string(edge), concat("between 1 and ", kLongest, " pixels"));

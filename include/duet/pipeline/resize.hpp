@@ -143,7 +143,7 @@ inline std::vector<std::uint8_t> resize_columns(std::span<const std::uint8_t> pi
 /// Cost    width · height_in · taps + width · height · taps multiply-adds per channel
 /// Source  Pillow, Resample.c and Geometry.c (nearest)
 inline Image resize(const Image& image, Index width, Index height, Filter filter) {
-  constexpr Index kMaxPixels = 100'000'000;
+  constexpr Index kMaxPixels = Image::kMaxPixels;
   if (width < 1 || height < 1 || width > kMaxPixels / height) {
     throw Error(ErrorKind::kInvalidArgument, "resize", concat(width, " x ", height), "at least 1 x 1 and at most 100 megapixels");
   }

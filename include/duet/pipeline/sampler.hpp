@@ -26,7 +26,7 @@ struct SamplingOptions {
   /// Throws Error{kInvalidArgument} for a value out of range; `where` stands before its name.
   void check(std::string_view where = "") const {
     const auto require = [&](bool good, std::string_view name, float value, std::string_view expected) {
-      if (!good) throw Error(ErrorKind::kInvalidArgument, concat(where, name), concat(value), std::string(expected));
+      if (!good) throw Error(ErrorKind::kInvalidArgument, concat(where, name), concat(value), expected);
     };
     require(temperature >= 0.0f && std::isfinite(temperature), "temperature", temperature, "0 (greedy) or more");
     require(top_k >= 0, "top_k", static_cast<float>(top_k), "0 (off) or more");

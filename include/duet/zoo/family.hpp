@@ -37,8 +37,8 @@ T read_any(const JsonView& config, std::initializer_list<std::string_view> keys,
     if (first.empty()) {
       first = key;
     } else if (config.get<T>(key) != config.get<T>(first)) {
-      throw Error(ErrorKind::kConfigMismatch, config.at(key).where(), config.at(key).json().dump(),
-                  concat("the same as ", first, ", ", config.at(first).json().dump()), "they are two names of one value");
+      throw Error(ErrorKind::kConfigMismatch, config.at(key).where(), config.at(key).shown(),
+                  concat("the same as ", first, ", ", config.at(first).shown()), "they are two names of one value");
     }
   }
   return first.empty() ? std::move(fallback) : config.get<T>(first);

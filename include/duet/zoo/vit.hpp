@@ -55,7 +55,7 @@ inline std::pair<Index, Index> read_height_and_width(const JsonView& config, std
   const JsonView value = config.at(key);
   const auto edges = value.json().is_array() ? value.as<std::vector<Index>>() : std::vector(2, value.as<Index>());
   if (edges.size() == 2) return {edges[0], edges[1]};
-  throw Error(ErrorKind::kInvalidArgument, value.where(), value.json().dump(), "a number or [height, width]");
+  throw Error(ErrorKind::kInvalidArgument, value.where(), value.shown(), "a number or [height, width]");
 }
 
 inline VisionConfig read_vit_config(const JsonView& config) {

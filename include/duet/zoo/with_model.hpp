@@ -24,7 +24,7 @@ auto with_family(const JsonView& config, Use&& use) {
   };
   const auto unknown = [&](std::string_view where, const std::string& got, std::string_view known) {
     return Error(ErrorKind::kUnsupportedModel, concat("config.json: ", where), got.empty() ? "nothing" : '"' + got + '"',
-                 std::string(known), got.empty() ? "is this the config.json of a transformers checkpoint?" : "Duet's zoo does not have this family");
+                 known, got.empty() ? "is this the config.json of a transformers checkpoint?" : "Duet's zoo does not have this family");
   };
   if (type == "gpt2") return use(TypeTag<Gpt2>{});
   if (type == "llama") return use(TypeTag<Llama>{});
