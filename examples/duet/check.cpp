@@ -118,7 +118,7 @@ void check_run(const duet::AnyModel& model, const std::filesystem::path& path, c
   const bool has_ids = ids != nullptr && ids->shape.size() == 2 && ids->shape[0] > 0;  // else shape[1] may be anything
   const Index new_tokens = has_ids ? ids->shape[1] : 0;
   std::set<std::string> done;
-  for (const NamedTensor& stage : model.forward(inputs, new_tokens)) {
+  for (const NamedTensor& stage : forward_model(model, inputs, new_tokens)) {
     const TensorView* golden = file.tensors().find(stage.name);
     if (golden == nullptr) continue;
     done.insert(stage.name);

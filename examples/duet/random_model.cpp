@@ -60,7 +60,6 @@ class RandomModel final : public duet::AnyModel, public std::enable_shared_from_
       throw none("image encoder");
     }
   }
-  [[nodiscard]] std::vector<duet::NamedTensor> forward(const duet::ReferenceInputs&, Index) const override { throw none("golden files"); }
 
  private:
   [[nodiscard]] static duet::Error none(std::string_view what) {

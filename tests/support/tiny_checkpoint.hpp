@@ -62,7 +62,7 @@ struct TinyCheckpoint {
   /// The stages of a forward pass.
   std::map<std::string, std::vector<float>> run(const ReferenceInputs& inputs) const {
     std::map<std::string, std::vector<float>> result;
-    for (const NamedTensor& tensor : load()->forward(inputs, 0)) {
+    for (const NamedTensor& tensor : forward_model(*load(), inputs, 0)) {
       auto& stage = result[tensor.name];
       stage.resize(tensor.data.size() / sizeof(float));
       std::memcpy(stage.data(), tensor.data.data(), tensor.data.size());

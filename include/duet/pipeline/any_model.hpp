@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "duet/io/checkpoint.hpp"
-#include "duet/pipeline/reference_forward.hpp"
 #include "duet/pipeline/prompt_rules.hpp"
+#include "duet/pipeline/session.hpp"
 
 namespace duet {
 
@@ -60,7 +60,6 @@ class AnyModel {
   [[nodiscard]] virtual std::unique_ptr<AnySession> start(SessionOptions options) const = 0;
   /// Errors  kUnsupportedModel for a model without an image encoder
   [[nodiscard]] virtual ImageRows encode(const VisualInput& input, Workspace& workspace) const = 0;
-  [[nodiscard]] virtual std::vector<NamedTensor> forward(const ReferenceInputs& inputs, Index max_new_tokens) const = 0;
 };
 
 struct LoadOptions {

@@ -1,6 +1,8 @@
 #pragma once
 
 #include "duet/models/contrastive_model.hpp"
+#include "duet/models/image_classifier.hpp"
+#include "duet/models/text_encoder.hpp"
 #include "duet/pipeline/any_model.hpp"
 
 namespace duet {

@@ -124,9 +124,6 @@ class ModelOf final : public AnyModel, public std::enable_shared_from_this<Model
       throw lacks("a model that reads text alone", "one that reads images");
     }
   }
-  [[nodiscard]] std::vector<NamedTensor> forward(const ReferenceInputs& inputs, Index max_new_tokens) const override {
-    return reference_forward(loaded_.model, inputs, max_new_tokens, loaded_.rules.image_token_id, compute_);
-  }
 
  private:
   [[nodiscard]] Error lacks(std::string_view got, std::string_view expected) const {
