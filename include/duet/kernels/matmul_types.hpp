@@ -27,18 +27,22 @@ struct PackedRows {
   Index rows = 0, in_features = 0;
 };
 
-/// The instruction set's share of a matmul. Work is cut by outputs, so that no cut changes a bit.
+/// The instruction set's share of a matmul. Work is cut by outputs, or by inputs in parts that the weights alone decide, so
+/// that no cut changes a bit.
 struct MatmulKernels {
-  Index block_rows;    ///< rows of x that the micro-kernel takes at once
-  Index panel;         ///< outputs that one prefill task computes
-  Index decode_block;  ///< least outputs that one decode task computes
+  Index block_rows;  ///< rows of x that the micro-kernel takes at once
+  Index panel;       ///< outputs that one prefill task computes
   /// Packs block `block` of x.
   void (*pack_rows)(ConstMatrixView x, Index block, float* packed) noexcept;
   /// Outputs [begin, begin + panel) of a job, for all rows.
   void (*prefill)(const PackedRows& x, const MatmulJob& job, Index begin) noexcept;
-  /// Outputs [begin, end) of a job, for a few rows, reading each weight once.
-  void (*decode)(ConstMatrixView x, const MatmulJob& job, Index begin, Index end) noexcept;
-  /// Runs `rounds` rounds of independent multiply-adds; returns how many were done. `sink` keeps them from being removed.
+  /// Outputs [begin, end) of a job with weights [out, in], for a few rows, reading each weight once.
+  void (*decode_outputs)(ConstMatrixView x, const MatmulJob& job, Index begin, Index end) noexcept;
+  /// What inputs [begin, end) add to all outputs of weights [in, out]: sums [rows, out_features].
+  void (*decode_inputs)(ConstMatrixView x, const WeightMatrix& weight, Index begin, Index end, float* sums) noexcept;
+  /// Outputs [begin, end) of a job from such sums [parts, rows, out_features].
+  void (*join_inputs)(const MatmulJob& job, const float* sums, Index parts, Index begin, Index end) noexcept;
+  /// Runs `rounds` rounds of independent multiply-adds; returns how many were done. `sink` [16] keeps them from being removed.
   double (*multiply_adds)(Index rounds, float* sink) noexcept;
   /// Reads `count` floats as fast as it can; the sum keeps the reads from being removed.
   float (*read)(const float* data, Index count) noexcept;

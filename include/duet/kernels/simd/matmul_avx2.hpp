@@ -42,13 +42,10 @@ struct Ops {
   static V add(V a, V b) noexcept { return _mm256_add_ps(a, b); }
   static V fma(V a, V b, V c) noexcept { return _mm256_fmadd_ps(a, b, c); }
   static float fma(float a, float b, float c) noexcept { return __builtin_fmaf(a, b, c); }
-  static float sum(V value) noexcept {
-    alignas(32) float lane[8];
-    _mm256_store_ps(lane, value);
-    for (int width = 4; width > 0; width /= 2) {
-      for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
-    }
-    return lane[0];
+  /// The sum of each vector's lanes.
+  static void store_sums(V a, V b, V c, V d, float* sums) noexcept {
+    const V all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
   }
 
   /// rows[i][j] becomes rows[j][i].

@@ -45,14 +45,13 @@ struct Ops {
   static V add(V a, V b) noexcept { return _mm512_add_ps(a, b); }
   static V fma(V a, V b, V c) noexcept { return _mm512_fmadd_ps(a, b, c); }
   static float fma(float a, float b, float c) noexcept { return __builtin_fmaf(a, b, c); }
-  static float sum(V value) noexcept {
-    alignas(64) float lane[16];
-    _mm512_store_ps(lane, value);
-    for (int width = 8; width > 0; width /= 2) {
-      for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
-    }
-    return lane[0];
+  /// The sum of each vector's lanes.
+  static void store_sums(V a, V b, V c, V d, float* sums) noexcept {
+    const __m256 ab = _mm256_hadd_ps(halves(a), halves(b)), cd = _mm256_hadd_ps(halves(c), halves(d));
+    const __m256 all = _mm256_hadd_ps(ab, cd);
+    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
   }
+  static __m256 halves(V v) noexcept { return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)); }
 
   /// rows[i][j] becomes rows[j][i].
   static void transpose(V* rows) noexcept {

@@ -54,7 +54,11 @@ struct Ops {
     return each([&](int i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
   }
   static float fma(float a, float b, float c) noexcept { return a * b + c; }
-  static float sum(V v) noexcept { return (v.lane[0] + v.lane[2]) + (v.lane[1] + v.lane[3]); }
+  /// The sum of each vector's lanes.
+  static void store_sums(V a, V b, V c, V d, float* sums) noexcept {
+    const V rows[4] = {a, b, c, d};
+    for (int i = 0; i < 4; ++i) sums[i] = (rows[i].lane[0] + rows[i].lane[2]) + (rows[i].lane[1] + rows[i].lane[3]);
+  }
   static void transpose(V* rows) noexcept {
     for (int i = 0; i < 4; ++i) {
       for (int j = 0; j < i; ++j) std::swap(rows[i].lane[j], rows[j].lane[i]);

@@ -1,0 +1,142 @@
+// Few rows: bound by reading weights, so each is read once and in long runs, which the processor fetches ahead of itself.
+// Prefetch instructions would only disturb it. Part of matmul_body.inl.
+
+/// Dot products of `outputs` weight rows, `step` rows apart, with `rows` rows of x. One chain of sums for each pair, whatever
+/// the block. Writes sums[r * sums_stride + o * step].
+template <DType dtype, int outputs, int rows>
+inline void dot_block(const WeightMatrix& w, Index output, Index step, const float* x, Index x_stride, float* sums,
+                      Index sums_stride) noexcept {
+  constexpr Index kSize = static_cast<Index>(size_of(dtype));
+  constexpr int kSums = (outputs * rows + 3) / 4 * 4;
+  const std::byte* weight[outputs];
+  DUET_UNROLL for (int o = 0; o < outputs; ++o) weight[o] = w.data + (output + o * step) * w.stride * kSize;
+  V sum[kSums];
+  DUET_UNROLL for (int i = 0; i < kSums; ++i) sum[i] = Ops::zero();
+  Index k = 0;
+  for (; k + Ops::kWidth <= w.in_features; k += Ops::kWidth) {
+    V value[rows];
+    DUET_UNROLL for (int r = 0; r < rows; ++r) value[r] = Ops::load(x + r * x_stride + k);
+    DUET_UNROLL for (int o = 0; o < outputs; ++o) {
+      const V stored = load_weights<dtype>(weight[o] + k * kSize);
+      DUET_UNROLL for (int r = 0; r < rows; ++r) sum[o * rows + r] = Ops::fma(stored, value[r], sum[o * rows + r]);
+    }
+  }
+  float totals[kSums];
+  DUET_UNROLL for (int i = 0; i < kSums; i += 4) Ops::store_sums(sum[i], sum[i + 1], sum[i + 2], sum[i + 3], totals + i);
+  for (Index o = 0; o < outputs; ++o) {
+    for (Index r = 0; r < rows; ++r) {
+      float total = totals[o * rows + r];
+      for (Index i = k; i < w.in_features; ++i) {
+        total = Ops::fma(load_weight<dtype>(weight[o] + i * kSize), x[r * x_stride + i], total);
+      }
+      sums[r * sums_stride + o * step] = total;
+    }
+  }
+}
+
+/// Outputs [begin, end) of weights [out, in]. Four quarters of up to 64 weight rows are read side by side: four long runs,
+/// with four chains of sums to hide the latency of the multiply-adds.
+template <DType dtype>
+inline void decode_out_in(ConstMatrixView x, const MatmulJob& job, Index begin, Index end) noexcept {
+  constexpr int kRows = 4, kOutputs = 4;
+  constexpr Index kBlock = 64 * kOutputs;
+  float sums[kRows * kBlock];
+  for (Index at = begin; at < end; at += kBlock) {
+    const Index count = std::min(kBlock, end - at), step = count / kOutputs;
+    for (Index row = 0; row < x.rows(); row += kRows) {
+      const Index rows = std::min<Index>(kRows, x.rows() - row);
+      const float* from = x.data() + row * x.stride();
+      for (Index o = 0; o < step; ++o) {
+        if (rows == kRows) {
+          dot_block<dtype, kOutputs, kRows>(job.weight, at + o, step, from, x.stride(), sums + o, kBlock);
+        } else {
+          for (Index r = 0; r < rows; ++r) {
+            dot_block<dtype, kOutputs, 1>(job.weight, at + o, step, from + r * x.stride(), 0, sums + r * kBlock + o, 0);
+          }
+        }
+      }
+      for (Index o = kOutputs * step; o < count; ++o) {
+        for (Index r = 0; r < rows; ++r) {
+          dot_block<dtype, 1, 1>(job.weight, at + o, 1, from + r * x.stride(), 0, sums + r * kBlock + o, 0);
+        }
+      }
+      for (Index r = 0; r < rows; ++r) finish(job, row + r, at, count, sums + r * kBlock);
+    }
+  }
+}
+
+/// Adds weights [k, k + inputs) of the [in, out] layout, times x, to sums [outputs].
+template <DType dtype, int inputs>
+inline void add_inputs(const WeightMatrix& w, Index k, const float* x, float* sums) noexcept {
+  constexpr Index kSize = static_cast<Index>(size_of(dtype));
+  const std::byte* stored = w.data + k * w.stride * kSize;
+  const Index next = w.stride * kSize;
+  V value[inputs];
+  DUET_UNROLL for (int i = 0; i < inputs; ++i) value[i] = Ops::broadcast(x[k + i]);
+  Index j = 0;
+  for (; j + Ops::kWidth <= w.out_features; j += Ops::kWidth) {
+    V sum = Ops::load(sums + j);
+    DUET_UNROLL for (int i = 0; i < inputs; ++i) {
+      sum = Ops::fma(load_weights<dtype>(stored + i * next + j * kSize), value[i], sum);
+    }
+    Ops::store(sums + j, sum);
+  }
+  for (; j < w.out_features; ++j) {
+    for (Index i = 0; i < inputs; ++i) {
+      sums[j] = Ops::fma(load_weight<dtype>(stored + i * next + j * kSize), x[k + i], sums[j]);
+    }
+  }
+}
+
+/// What inputs [begin, end) add to all outputs of weights [in, out], which lie in one run: sums [rows, out_features].
+template <DType dtype>
+inline void decode_in_out(ConstMatrixView x, const WeightMatrix& w, Index begin, Index end, float* sums) noexcept {
+  constexpr int kInputs = 8;
+  std::memset(sums, 0, static_cast<std::size_t>(x.rows() * w.out_features) * sizeof(float));
+  for (Index k = begin; k < end;) {
+    const Index inputs = end - k >= kInputs ? kInputs : 1;
+    for (Index r = 0; r < x.rows(); ++r) {
+      const float* row = x.data() + r * x.stride();
+      float* to = sums + r * w.out_features;
+      inputs == kInputs ? add_inputs<dtype, kInputs>(w, k, row, to) : add_inputs<dtype, 1>(w, k, row, to);
+    }
+    k += inputs;
+  }
+}
+
+inline void decode_outputs(ConstMatrixView x, const MatmulJob& job, Index begin, Index end) noexcept {
+  switch (job.weight.dtype) {
+    case DType::kF16: return decode_out_in<DType::kF16>(x, job, begin, end);
+    case DType::kBF16: return decode_out_in<DType::kBF16>(x, job, begin, end);
+    default: return decode_out_in<DType::kF32>(x, job, begin, end);
+  }
+}
+
+inline void decode_inputs(ConstMatrixView x, const WeightMatrix& w, Index begin, Index end, float* sums) noexcept {
+  switch (w.dtype) {
+    case DType::kF16: return decode_in_out<DType::kF16>(x, w, begin, end, sums);
+    case DType::kBF16: return decode_in_out<DType::kBF16>(x, w, begin, end, sums);
+    default: return decode_in_out<DType::kF32>(x, w, begin, end, sums);
+  }
+}
+
+/// Outputs [begin, end) of a job from the parts [parts, rows, out_features] that decode_inputs wrote, in their order.
+inline void join_inputs(const MatmulJob& job, const float* sums, Index parts, Index begin, Index end) noexcept {
+  constexpr Index kBlock = 256;
+  const Index rows = job.out.rows(), width = job.weight.out_features;
+  float total[kBlock];
+  for (Index at = begin; at < end; at += kBlock) {
+    const Index count = std::min(kBlock, end - at);
+    for (Index r = 0; r < rows; ++r) {
+      const float* from = sums + r * width + at;
+      std::memcpy(total, from, static_cast<std::size_t>(count) * sizeof(float));
+      for (Index part = 1; part < parts; ++part) {
+        from += rows * width;
+        Index j = 0;
+        for (; j + Ops::kWidth <= count; j += Ops::kWidth) Ops::store(total + j, Ops::add(Ops::load(total + j), Ops::load(from + j)));
+        for (; j < count; ++j) total[j] += from[j];
+      }
+      finish(job, r, at, count, total);
+    }
+  }
+}
