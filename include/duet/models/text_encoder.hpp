@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -18,16 +19,19 @@ struct TextInput {
   [[nodiscard]] Index length() const noexcept { return num_texts == 0 ? 0 : static_cast<Index>(ids.size()) / num_texts; }
 };
 
-/// A causal stack without a head; its row at the end-of-text token stands for the text.
+/// A causal stack without a head; its row at the end-of-text token stands for the text. It may have a projection, which maps
+/// that row into a space shared with images.
 ///
 /// Source  Radford et al. 2021, 2103.00020 (CLIP), section 2.4
 template <class Stack>
 class TextEncoder {
  public:
-  TextEncoder(Stack stack, TokenId eos_token_id) : stack_(std::move(stack)), eos_token_id_(eos_token_id) {}
+  TextEncoder(Stack stack, TokenId eos_token_id, std::optional<Linear> projection = std::nullopt)
+      : stack_(std::move(stack)), eos_token_id_(eos_token_id), projection_(std::move(projection)) {}
 
   [[nodiscard]] const Stack& stack() const noexcept { return stack_; }
   [[nodiscard]] Index hidden_size() const noexcept { return stack_.hidden_size(); }
+  [[nodiscard]] bool projects() const noexcept { return projection_.has_value(); }
 
   /// Rows after the final norm [num_texts * length, hidden_size]. They live in the workspace until the caller's frame ends.
   /// Requires ids below vocab_size, and length at most max_position_embeddings
@@ -68,6 +72,14 @@ class TextEncoder {
     return pooled;
   }
 
+  /// Pooled rows in the shared space [num_texts, projection_dim].
+  /// Requires projects()
+  [[nodiscard]] Matrix project(ConstMatrixView pooled, Workspace& workspace) const {
+    Matrix result(pooled.rows(), projection_->out_features());
+    projection_->forward(pooled, result, Phase::kPrefill, workspace);
+    return result;
+  }
+
  private:
   /// Checkpoints whose config still says eos_token_id 2, an old mistake of the reference's, mark a text's end with their
   /// largest id; the others with the first end-of-text token.
@@ -79,6 +91,7 @@ class TextEncoder {
 
   Stack stack_;
   TokenId eos_token_id_;
+  std::optional<Linear> projection_;
 };
 
 }  // namespace duet

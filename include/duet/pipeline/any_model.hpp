@@ -21,7 +21,7 @@ struct ModelInfo {
   Index vocab_size = 0, hidden_size = 0, num_hidden_layers = 0;
   Index num_attention_heads = 0, num_key_value_heads = 0, head_dim = 0;
   Index cross_attention_layers = 0;      ///< layers that read the visual memory (method B)
-  Index num_channels = 0, image_size = 0, patch_size = 0, vision_hidden_size = 0, vision_layers = 0, tokens_per_image = 0;
+  Index num_channels = 0, image_size = 0, image_width = 0, patch_size = 0, vision_hidden_size = 0, vision_layers = 0, tokens_per_image = 0;
   double vision_gflop = 0;               ///< of one image through encoder and projector
   double text_gflop_per_token = 0;       ///< of one row through the stack, attention and head apart
   double head_gflop = 0;

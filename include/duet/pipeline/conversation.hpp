@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <optional>
 #include <string>
 #include <utility>
@@ -23,7 +24,8 @@ struct ReplyStatistics {
 ///     chat.user("What is in this picture?", Image::open("cat.jpg"));
 ///     chat.reply({.max_new_tokens = 64}, [](std::string_view piece) { std::cout << piece; return true; });
 ///
-/// After an error the conversation is as it was before the call.
+/// After an error the conversation is as it was before the call. Only an exception of a reply's callback is no such error: it
+/// ends the reply as returning false does, and is passed on.
 class Conversation {
  public:
   Conversation(const Pipeline& pipeline, SessionOptions options)
@@ -90,13 +92,24 @@ class Conversation {
     turn_.reset();
     unread_.clear();
 
+    std::exception_ptr thrown;
+    const PieceCallback guarded = [&](std::string_view piece) {
+      if (thrown) return false;
+      try {
+        return callback(piece);
+      } catch (...) {
+        thrown = std::current_exception();
+        return false;
+      }
+    };
     Reply reply = generate(*session_, logits, sampler, max_new_tokens, pipeline_->defaults().eos_token_ids, pipeline_->tokenizer(),
-                           options.stop, callback);
+                           options.stop, callback ? guarded : callback);
     statistics_ = {prompt.size(), rows.rows.rows(), milliseconds(start, encoded), milliseconds(encoded, read),
                    milliseconds(read, Clock::now())};
     // The last token was drawn but not read; the next turn begins with it, and with the end of text that closed the reply.
     if (!reply.ids.empty() && !reply.end_of_text) unread_.push_back(reply.ids.back());
     if (reply.end_of_text) unread_.push_back(*reply.end_of_text);
+    if (thrown) std::rethrow_exception(thrown);
     return reply;
   }
 

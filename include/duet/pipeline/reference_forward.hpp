@@ -255,7 +255,12 @@ std::vector<NamedTensor> reference_forward(const TextEncoder<Stack>& model, cons
   const auto frame = workspace.frame();
   const MatrixView rows = model.encode(texts, workspace, record);
   record.add("last_hidden_state", {inputs.batch, inputs.length, rows.cols()}, rows);
-  record.add("pooler_output", {inputs.batch, rows.cols()}, model.pool(texts, rows));
+  const Matrix pooled = model.pool(texts, rows);
+  record.add("pooler_output", {inputs.batch, rows.cols()}, pooled);
+  if (model.projects()) {
+    const Matrix embeds = model.project(pooled, workspace);
+    record.add("text_embeds", {inputs.batch, embeds.cols()}, embeds);
+  }
   return out;
 }
 

@@ -111,9 +111,15 @@ struct ClipText {
   static constexpr std::string_view kName = "CLIP text";
   using Model = TextEncoder<Decoder<ClipTextRecipe>>;
 
-  static Model load(const JsonView& config, const Weights& root) {
+  static Model load_encoder(const JsonView& config, const Weights& root, std::optional<Linear> projection = std::nullopt) {
     const Weights weights = first_under(root, {"text_model", ""}, "embed_tokens.weight", kClipNames);
-    return {Decoder<ClipTextRecipe>(read_clip_text_config(config), weights, weights), config.get_or<TokenId>("eos_token_id", 49407)};
+    return {Decoder<ClipTextRecipe>(read_clip_text_config(config), weights, weights), config.get_or<TokenId>("eos_token_id", 49407),
+            std::move(projection)};
+  }
+  static Model load(const JsonView& config, const Weights& root) {
+    if (!root.contains("text_projection.weight")) return load_encoder(config, root);
+    return load_encoder(config, root, Linear(root, "text_projection", config.get_or<Index>("hidden_size", 512),
+                                             config.get_or<Index>("projection_dim", 512), Linear::Bias::kNone));
   }
   static PromptRules rules(const JsonView&, const Model&) { return {}; }
 };
@@ -125,7 +131,7 @@ struct Clip {
 
   static Model load(const JsonView& config, const Weights& root) {
     auto vision = ClipVision::load_encoder(read_clip_vision_config(tower(config, "vision_config")), root, {"vision_model"});
-    auto text = ClipText::load(tower(config, "text_config"), root);
+    auto text = ClipText::load_encoder(tower(config, "text_config"), root);
     const Index projection_dim = config.get_or<Index>("projection_dim", 512);
     ContrastiveParts parts{
         LayerNorm(root.under("vision_model").scope("post_layernorm"), vision.hidden_size(), vision.config().layer_norm_eps),

@@ -19,6 +19,7 @@ void describe_vision(const VisionTransformer<Recipe>& vision, ModelInfo& info) {
   const VisionConfig& c = vision.config();
   info.num_channels = c.num_channels;
   info.image_size = c.image_size;
+  info.image_width = c.width();
   info.patch_size = c.patch_size;
   info.vision_hidden_size = c.hidden_size;
   info.vision_layers = c.num_hidden_layers;

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <stdexcept>
+
 #include "load_model.hpp"
 
 namespace duet {
@@ -107,6 +109,22 @@ TEST(Conversation, ClearForgetsEverything) {
     EXPECT_EQ(chat.reply().ids, expected.ids);
     EXPECT_EQ(chat.session().length(), fresh.session().length());
   }
+}
+
+TEST(Conversation, AnExceptionOfTheCallbackEndsTheReplyAsFalseDoes) {
+  Conversation thrown(stories(), {.max_length = 200}), stopped(stories(), {.max_length = 200});
+  int calls = 0;
+  for (Conversation* chat : {&thrown, &stopped}) chat->user("Once upon a time");
+  EXPECT_THROW(thrown.reply({.max_new_tokens = 12}, [&](std::string_view) -> bool {
+    if (++calls == 3) throw std::runtime_error("the reader left");
+    return true;
+  }), std::runtime_error);
+  EXPECT_EQ(calls, 3) << "it is not called again";
+  calls = 0;
+  stopped.reply({.max_new_tokens = 12}, [&](std::string_view) { return ++calls < 3; });
+  for (Conversation* chat : {&thrown, &stopped}) chat->user(" One day");
+  EXPECT_EQ(thrown.reply({.max_new_tokens = 12}).ids, stopped.reply({.max_new_tokens = 12}).ids);
+  EXPECT_EQ(thrown.session().length(), stopped.session().length());
 }
 
 TEST(Conversation, AFullContextIsToldBeforeAnythingRuns) {

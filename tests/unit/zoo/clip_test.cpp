@@ -107,12 +107,19 @@ TEST(ClipTowers, AloneTheyAreWhatTheyAreInClip) {
   EXPECT_EQ(vision_alone.at("pooler_output").size(), 12u);
   EXPECT_EQ(vision.renamed({{"vision_model.", ""}}).run(tiny_picture()), vision_alone);
 
+  const auto expect_direction = [](const std::vector<float>& embeds, const std::vector<float>& unit) {  // not yet of length one
+    ASSERT_EQ(embeds.size(), unit.size());
+    float length = 0.0f;
+    for (const float x : embeds) length += x * x;
+    for (std::size_t i = 0; i < embeds.size(); ++i) EXPECT_NEAR(embeds[i] / std::sqrt(length), unit[i], 1e-6f);
+  };
   TinyCheckpoint projected = vision.with({{"projection_dim", 6}});
   add_linear(projected.shapes, "visual_projection", 12, 6, false);
-  std::vector<float> embeds = projected.run(tiny_picture()).at("image_embeds");  // not yet of length one
-  float length = 0.0f;
-  for (const float x : embeds) length += x * x;
-  for (std::size_t i = 0; i < embeds.size(); ++i) EXPECT_NEAR(embeds[i] / std::sqrt(length), both.at("image_embeds")[i], 1e-6f);
+  expect_direction(projected.run(tiny_picture()).at("image_embeds"), both.at("image_embeds"));
+  TinyCheckpoint projected_text = text.with({{"projection_dim", 6}});
+  add_linear(projected_text.shapes, "text_projection", 12, 6, false);
+  expect_direction(projected_text.run(some_text()).at("text_embeds"), both.at("text_embeds"));
+  EXPECT_FALSE(text_alone.contains("text_embeds"));
 }
 
 }  // namespace
