@@ -1,8 +1,9 @@
 // How often models are right about rendered scenes, side by side, and what an answer costs.
 //
-//   evaluate MODEL... SCENES [--limit N] [--sheet wrong.png] [--json] [--threads N]
+//   evaluate MODEL... SCENES [--pointing OTHERS] [--limit N] [--sheet wrong.png] [--json] [--threads N]
 //
-// Every picture is captioned and asked all its questions, each in a conversation of its own, greedily and free-running.
+// Every picture is captioned and asked all its questions, each in a conversation of its own, greedily and free-running. With
+// --pointing the captions are written again, with an eye on the attention that each word pays to the picture.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
@@ -12,10 +13,12 @@
 #include "../drawing/png.hpp"
 #include "../duet/load_model.hpp"
 #include "../duet/progress.hpp"
+#include "../duet/trace.hpp"
 #include "contact_sheet.hpp"
 #include "duet/io/write_file.hpp"
 #include "examine.hpp"
-#include "score.hpp"
+#include "pointing.hpp"
+#include "report.hpp"
 #include "share_out.hpp"
 #include "tell.hpp"
 
@@ -34,6 +37,26 @@ std::vector<Sitting> examine(const duet::Pipeline& pipeline, const std::vector<S
   share_out(scenes.size(), num_threads, examiner,
             [&](std::size_t i) { progress.say(duet::concat(name, ": scene ", i, " of ", scenes.size())); });
   return sittings;
+}
+
+/// The pointing game on all scenes.
+PointingGame play(const duet::Pipeline& pipeline, const std::vector<Scene>& scenes, const fs::path& folder, int num_threads,
+                  const Progress& progress, const std::string& name) {
+  const auto prompt = static_cast<Index>(pipeline.encode_turn(std::nullopt, 1, duet::Pipeline::Turn::kFirst).size());
+  const Index longest = longest_answer(pipeline, pipeline.model().info().context, prompt);
+  std::vector<PointingGame> games(scenes.size());
+  const auto player = [&] {
+    return [&](std::size_t i) {
+      const duet::Image picture = duet::Image::open(folder / scenes[i].file);
+      games[i].play(trace(pipeline, picture, std::nullopt, longest), scenes[i], static_cast<double>(picture.width()),
+                    static_cast<double>(picture.height()));
+    };
+  };
+  share_out(scenes.size(), num_threads, player,
+            [&](std::size_t i) { progress.say(duet::concat(name, ": pointing, scene ", i, " of ", scenes.size())); });
+  PointingGame all;
+  for (const PointingGame& game : games) all.add(game);
+  return all;
 }
 
 // --- The sheet of wrong answers ------------------------------------------------------------------
@@ -88,6 +111,7 @@ void write_sheet(const fs::path& path, const std::vector<Scene>& scenes, const s
 
 struct Options {
   std::vector<std::string> folders;  // models, then scenes
+  std::string pointing;  // where the layer is chosen
   std::size_t limit = 0;
   int threads = 0;
   bool json = false;
@@ -114,6 +138,11 @@ void evaluate(const Options& options) {
   const std::vector<std::string> names = names_of(models);
   const fs::path folder = options.folders.back();
   const std::vector<Scene> scenes = read_scenes(folder, options.limit);
+  std::vector<Scene> others;
+  if (!options.pointing.empty()) {
+    others = read_scenes(options.pointing, 0);
+    require_disjoint(scenes, others, options.pointing);
+  }
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int num_threads = options.threads > 0 ? options.threads : cores;
   const Progress progress("loading");
@@ -127,6 +156,10 @@ void evaluate(const Options& options) {
     report.parameters = info.parameters;
     const std::vector<Sitting> sittings = examine(pipeline, scenes, folder, num_threads, progress, names[i]);
     count(scenes, sittings, report);
+    if (!others.empty()) {
+      report.pointing = {play(pipeline, scenes, folder, num_threads, progress, names[i]),
+                         play(pipeline, others, options.pointing, num_threads, progress, names[i])};
+    }
     // Keys and values of the image's rows, which are rows of the text's cache (method A) or of a memory of their own (method B).
     const Answer& caption = sittings.front().caption;
     const Index rows = caption.image_tokens + caption.memory_rows;
@@ -151,6 +184,8 @@ int main(int argc, char** argv) {
   app.add_option("FOLDER", options.folders, "MODEL... SCENES: checkpoint folders, and last a folder that render.py wrote")
       ->required()
       ->expected(-2);
+  app.add_option("--pointing", options.pointing,
+                 "Also see whether attention points at what a word names, in the layer that does so most in this other folder of scenes");
   app.add_option("--limit", options.limit, "Only the first N scenes")->check(CLI::Range(1, 1'000'000'000));
   app.add_option("--sheet", options.sheet, "A PNG file for pictures with wrong answers");
   app.add_option("--threads", options.threads, "Threads, each with a session of its own; 0: one per core")->check(CLI::Range(0, 1024));

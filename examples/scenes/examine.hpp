@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -33,6 +34,12 @@ double milliseconds(const Work& work) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// How many tokens an answer may have: what the checkpoint says, as far as the context has room behind the prompt.
+inline duet::Index longest_answer(const duet::Pipeline& pipeline, duet::Index max_length, duet::Index prompt_tokens) {
+  constexpr duet::Index kLongest = 64;  // where the checkpoint does not say
+  return std::min(max_length - prompt_tokens + 1, pipeline.defaults().max_new_tokens.value_or(kLongest));
+}
+
 /// One thread's side of an examination: a session and the scratch memory of the encoder.
 class Examiner {
  public:
@@ -52,7 +59,6 @@ class Examiner {
  private:
   /// Without a question the picture is captioned.
   Answer ask(std::optional<std::string_view> question, const duet::ImageRows& rows) {
-    constexpr duet::Index kLongest = 64;  // where the checkpoint does not say
     const std::vector<duet::TokenId> ids = pipeline_->encode_turn(question, 1, duet::Pipeline::Turn::kFirst);
     const duet::Prompt prompt = pipeline_->make_prompt(ids, 0, rows.rows.rows());
     duet::Sampler sampler = pipeline_->make_sampler({.temperature = 0.0f});
@@ -64,8 +70,7 @@ class Examiner {
     answer.image_tokens = static_cast<duet::Index>(prompt.image_rows.size());
     answer.prefill_ms = milliseconds([&] { logits = session_->prefill(prompt, rows); });
     answer.memory_rows = session_->num_image_rows();
-    const duet::Index room = session_->max_length() - session_->length() + 1;
-    const duet::Index longest = std::min(room, pipeline_->defaults().max_new_tokens.value_or(kLongest));
+    const duet::Index longest = longest_answer(*pipeline_, session_->max_length(), session_->length());
     duet::Reply reply;
     answer.decode_ms = milliseconds([&] {
       reply = duet::generate(*session_, logits, sampler, longest, pipeline_->defaults().eos_token_ids, pipeline_->tokenizer(), {}, {});

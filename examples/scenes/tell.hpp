@@ -1,12 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <iostream>
 #include <string>
 #include <vector>
 
-#include "score.hpp"
+#include "report.hpp"
 
 /// Reports as a table for people and as JSON for programs.
 
@@ -57,6 +58,21 @@ inline void print_table(const std::vector<Scene>& scenes, const std::vector<Repo
     add("  " + type, [&](const Report& r) { return percent(r.yes.at(type).share()); },
         percent(count_yes / static_cast<double>(baseline.at(type).asked)));
   }
+  if (!reports.empty() && reports.front().pointing) {
+    const auto point = [&](const std::string& what, const auto& cell) {
+      add("  " + what, [&](const Report& r) { return cell(*r.pointing); }, "");
+    };
+    add("", [](const Report&) { return ""; }, "");
+    add("points at what it names", [](const Report&) { return ""; }, "");
+    point("colour words", [](const PointingReport& p) { return percent(p.chosen().colours.share()); });
+    point("shape words", [](const PointingReport& p) { return percent(p.chosen().shapes.share()); });
+    point("both", [](const PointingReport& p) { return percent(p.chosen().all().share()); });
+    point("both, mean of all layers", [](const PointingReport& p) { return percent(p.game.played.front().all().share()); });
+    point("both, a random patch", [](const PointingReport& p) { return percent(p.game.random_patch()); });
+    point("both, a random object", [](const PointingReport& p) { return percent(p.game.random_object()); });
+    point("words", [](const PointingReport& p) { return grouped(p.game.words()); });
+    point("layer, chosen elsewhere", [](const PointingReport& p) { return std::to_string(*p.chosen().choice.layer); });
+  }
   add("", [](const Report&) { return ""; }, "");
   add("fusion", [](const Report& r) { return r.fusion; }, "");
   add("parameters", [](const Report& r) { return grouped(static_cast<std::size_t>(r.parameters)); }, "");
@@ -78,10 +94,34 @@ inline void print_table(const std::vector<Scene>& scenes, const std::vector<Repo
   }
 }
 
+inline Json to_json(const Score& score) { return {{"right", score.right}, {"asked", score.asked}, {"share", score.share()}}; }
+
 inline Json to_json(const Scores& scores) {
   Json json = Json::object();
-  for (const auto& [key, score] : scores) json[key] = {{"right", score.right}, {"asked", score.asked}, {"share", score.share()}};
+  for (const auto& [key, score] : scores) json[key] = to_json(score);
   return json;
+}
+
+/// All layers and heads; null where averaged.
+inline Json to_json(const PointingGame& game) {
+  Json json = Json::array();
+  const auto number = [](const std::optional<duet::Index>& choice) { return choice ? Json(*choice) : Json(nullptr); };
+  for (const Pointing& p : game.played) {
+    json.push_back({{"layer", number(p.choice.layer)},
+                    {"head", number(p.choice.head)},
+                    {"colours", to_json(p.colours)},
+                    {"shapes", to_json(p.shapes)}});
+  }
+  return {{"words", game.words()}, {"random_patch", game.random_patch()}, {"random_object", game.random_object()}, {"choices", json}};
+}
+
+inline Json to_json(const PointingReport& pointing) {
+  return {{"layer", *pointing.chosen().choice.layer},
+          {"colours", to_json(pointing.chosen().colours)},
+          {"shapes", to_json(pointing.chosen().shapes)},
+          {"both", to_json(pointing.chosen().all())},
+          {"here", to_json(pointing.game)},
+          {"chosen_on", to_json(pointing.chosen_on)}};
 }
 
 inline void print_json(const std::vector<Scene>& scenes, const std::vector<Report>& reports) {
@@ -108,6 +148,7 @@ inline void print_json(const std::vector<Scene>& scenes, const std::vector<Repor
                               {"decode_tokens_per_second", r.tokens_per_second},
                               {"scores", to_json(r.scores)},
                               {"wrong", wrong}});
+    if (r.pointing) json["models"].back()["pointing"] = to_json(*r.pointing);
   }
   std::cout << json.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
 }
