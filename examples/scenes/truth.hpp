@@ -10,9 +10,17 @@
 
 /// What render.py wrote about its pictures, and which captions are true of them.
 
+/// Edges in pixels; y points down.
+struct Box {
+  double left = 0, top = 0, right = 0, bottom = 0;
+  bool operator==(const Box&) const = default;
+};
+
 struct SceneObject {
   std::string shape, colour, size;
   double x = 0, y = 0;  ///< the centre in pixels; y points down
+  Box box;              ///< of the outline
+  bool operator==(const SceneObject&) const = default;
 };
 
 struct Question {
@@ -81,7 +89,12 @@ inline std::vector<Scene> read_scenes(const std::filesystem::path& folder, std::
     for (const duet::JsonView& o : json.at("objects").elements()) {
       const auto centre = o.get<std::vector<double>>("centre");
       if (centre.size() != 2) throw duet::Error(duet::ErrorKind::kInvalidArgument, o.where(), "another centre", "x and y");
-      scene.objects.push_back({o.get<std::string>("shape"), o.get<std::string>("colour"), o.get<std::string>("size"), centre[0], centre[1]});
+      const auto bbox = o.get<std::vector<double>>("bbox");
+      if (bbox.size() != 4 || bbox[0] > bbox[2] || bbox[1] > bbox[3]) {
+        throw duet::Error(duet::ErrorKind::kInvalidArgument, o.where(), "another bbox", "left, top, right and bottom");
+      }
+      scene.objects.push_back({o.get<std::string>("shape"), o.get<std::string>("colour"), o.get<std::string>("size"), centre[0],
+                               centre[1], {bbox[0], bbox[1], bbox[2], bbox[3]}});
     }
     scene.captions = json.get<std::vector<std::string>>("captions");
     for (const duet::JsonView& q : json.at("questions").elements()) {

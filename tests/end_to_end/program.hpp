@@ -31,18 +31,22 @@ inline std::string read_file(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// Runs `duet` with shell-quoted arguments, and `input` as its standard input.
-inline Outcome duet_program(const std::string& arguments, const std::string& input = "") {
+/// Runs a program with shell-quoted arguments, and `input` as its standard input.
+inline Outcome run_program(const std::string& program, const std::string& arguments, const std::string& input = "") {
   const auto folder = std::filesystem::temp_directory_path() / ("duet-test-" + std::to_string(::getpid()));
   std::filesystem::create_directories(folder);
   const auto file = [&](const char* name) { return (folder / name).string(); };
   std::ofstream(file("in"), std::ios::binary) << input;
   const std::string command =
-      std::string("'") + DUET_PROGRAM + "' " + arguments + " <'" + file("in") + "' >'" + file("out") + "' 2>'" + file("err") + "'";
+      "'" + program + "' " + arguments + " <'" + file("in") + "' >'" + file("out") + "' 2>'" + file("err") + "'";
   const int status = std::system(command.c_str());
   Outcome outcome{WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(file("out")), read_file(file("err"))};
   std::filesystem::remove_all(folder);
   return outcome;
+}
+
+inline Outcome duet_program(const std::string& arguments, const std::string& input = "") {
+  return run_program(DUET_PROGRAM, arguments, input);
 }
 
 inline std::string golden(const std::string& name) { return std::string(DUET_TEST_GOLDEN_DIR) + "/" + name; }
