@@ -5,6 +5,7 @@
 #include <functional>
 #include <iostream>
 
+#include "bench_comparison.hpp"
 #include "commands.hpp"
 #include "duet/kernels/machine.hpp"
 #include "load_model.hpp"
@@ -137,6 +138,8 @@ int bench(const BenchOptions& options) {
     throw duet::Error(duet::ErrorKind::kInvalidArgument, "bench", "no model", "a checkpoint folder or --shape NAME");
   }
   Progress progress("loading");
+  std::optional<BenchComparison> earlier;  // read first: a wrong file is told before anything runs
+  if (!options.compare.empty()) earlier.emplace(options.compare);
   std::shared_ptr<const duet::AnyModel> model;
   const double load = seconds([&] {
     if (options.shape.empty()) {
@@ -216,5 +219,6 @@ int bench(const BenchOptions& options) {
     std::printf("image    %.1f ms, %.1f GFLOP/s, %.2f of the FMA peak\n", i["ms"].get<double>(), i["gflop_s"].get<double>(),
                 i["fraction_of_fma_peak"].get<double>());
   }
+  if (earlier) earlier->print(result);
   return 0;
 }

@@ -69,5 +69,6 @@ struct BenchOptions {
   bool image = false;
   int threads = 0;
   bool json = false;
+  std::string compare;  ///< an earlier run's JSON, or empty
 };
 int bench(const BenchOptions& options);

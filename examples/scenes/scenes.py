@@ -30,11 +30,6 @@ COLOURS = {
 SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")
 PLURALS = {"circle": "circles", "square": "squares", "triangle": "triangles",
            "star": "stars", "ring": "rings", "cross": "crosses"}
-EXTENT = {  # how far the outline reaches left, up, right and down from the centre, in radii
-    "circle": (1, 1, 1, 1), "ring": (1, 1, 1, 1), "cross": (1, 1, 1, 1),
-    "square": (0.86, 0.86, 0.86, 0.86), "triangle": (1, 0.95, 1, 0.85),
-    "star": (0.999, 1.05, 0.999, 0.85),
-}
 EXTENT = {  # how far a shape reaches from its centre to the left, up, right and down, in radii
     "circle": (1, 1, 1, 1), "ring": (1, 1, 1, 1), "cross": (1, 1, 1, 1),
     "square": (0.86, 0.86, 0.86, 0.86), "triangle": (1, 0.95, 1, 0.85),

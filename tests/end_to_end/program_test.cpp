@@ -178,6 +178,26 @@ TEST(Tokenize, WritesIdsAndText) {
   EXPECT_EQ(duet_program("tokenize '" + golden("stories260K") + "'", "not json\n").code, 1);
 }
 
+TEST(Bench, StandsBesideAnEarlierRun) {
+  const TempFolder folder;
+  const std::string model = "bench '" + golden("gpt2-0") + "' --prefill 8 --decode 2 --threads 1", file = (folder.path() / "run.json").string();
+  const Outcome first = duet_program(model + " --json");
+  ASSERT_EQ(first.code, 0) << first.err;
+  auto earlier = first.json();
+  earlier["decode"]["tokens_per_s"] = 0.5;
+  earlier["threads"] = 7;
+  folder.write("run.json", earlier.dump());
+  const Outcome second = duet_program(model + " --compare '" + file + "'");
+  ASSERT_EQ(second.code, 0) << second.err;
+  EXPECT_THAT(second.out, HasSubstr("not the same threads: 7 before, 1 now"));
+  EXPECT_THAT(second.out, ::testing::ContainsRegex("decode tokens/s +0.5 +[0-9]"));
+  EXPECT_EQ(second.out.find("image ms"), std::string::npos) << "measured in neither run";
+  folder.write("run.json", "{}");
+  const Outcome wrong = duet_program(model + " --compare '" + file + "'");
+  EXPECT_EQ(wrong.code, 1);
+  EXPECT_THAT(wrong.err, HasSubstr("run.json: got no result of a measurement, expected what bench --json prints"));
+}
+
 TEST(Bench, MeasuresInOneRun) {
   const Outcome outcome = duet_program("bench '" + golden("llava-0") + "' --prefill 16 --decode 4 --image --json --threads 2");
   ASSERT_EQ(outcome.code, 0) << outcome.err;

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "duet/pipeline/image_cache.hpp"
 #include "duet/pipeline/pipeline.hpp"
 
 namespace duet {
@@ -18,7 +19,8 @@ struct ReplyStatistics {
   double image_ms = 0, prefill_ms = 0, decode_ms = 0;
 };
 
-/// A conversation about pictures: turns of text and images in, replies out. Everything that changes lives here.
+/// A conversation about pictures: turns of text and images in, replies out. Everything that changes lives here. A picture that
+/// comes again is not encoded again, nor, in method B, are its keys and values.
 ///
 ///     auto chat = pipeline.start({.max_length = 2048});
 ///     chat.user("What is in this picture?", Image::open("cat.jpg"));
@@ -80,13 +82,20 @@ class Conversation {
       return std::chrono::duration<double, std::milli>(to - from).count();
     };
     const auto start = Clock::now();
+    std::vector<ImageKey> keys;
+    for (Index i = 0; i < turn_->input.num_images; ++i) keys.push_back(ImageKey::of(turn_->input, i));
+    const bool remembered = fresh && keys == in_memory_;
     ImageRows rows;
-    if (turn_->input.num_images > 0) rows = pipeline_->model().encode(turn_->input, workspace_);
+    if (!keys.empty() && !remembered) {
+      rows = images_.rows(turn_->input, [&](const VisualInput& image) { return pipeline_->model().encode(image, workspace_); });
+    }
     const auto encoded = Clock::now();
     const Index memory_rows = rows.empty() ? session_->num_image_rows() : rows.rows.rows();
+    const Index image_tokens = keys.empty() ? 0 : memory_rows;
     const Prompt prompt = pipeline_->make_prompt(ids, length, memory_rows);
     if (fresh) session_->restart();
     const std::span<const float> logits = session_->prefill(prompt, rows);
+    if (fresh && !rows.empty()) in_memory_ = std::move(keys);
     const auto read = Clock::now();
     for (const TokenId id : ids) sampler.see(id);
     turn_.reset();
@@ -104,7 +113,7 @@ class Conversation {
     };
     Reply reply = generate(*session_, logits, sampler, max_new_tokens, pipeline_->defaults().eos_token_ids, pipeline_->tokenizer(),
                            options.stop, callback ? guarded : callback);
-    statistics_ = {prompt.size(), rows.rows.rows(), milliseconds(start, encoded), milliseconds(encoded, read),
+    statistics_ = {prompt.size(), image_tokens, milliseconds(start, encoded), milliseconds(encoded, read),
                    milliseconds(read, Clock::now())};
     // The last token was drawn but not read; the next turn begins with it, and with the end of text that closed the reply.
     if (!reply.ids.empty() && !reply.end_of_text) unread_.push_back(reply.ids.back());
@@ -116,6 +125,7 @@ class Conversation {
   /// Forgets everything said and seen.
   void clear() {
     session_->clear();
+    in_memory_.clear();
     turn_.reset();
     unread_.clear();
   }
@@ -131,6 +141,8 @@ class Conversation {
   Workspace workspace_;
   std::optional<Turn> turn_;
   std::vector<TokenId> unread_;
+  ImageCache images_;
+  std::vector<ImageKey> in_memory_;  // the pictures that the session's visual memory holds (method B)
   ReplyStatistics statistics_;
 };
 

@@ -93,6 +93,49 @@ TEST(Conversation, MethodBKeepsThePictureAndStartsItsTextAnew) {
   EXPECT_EQ(other.reply().ids, later.ids);
 }
 
+/// A model that counts the pictures it encodes.
+class CountingModel final : public AnyModel {
+ public:
+  explicit CountingModel(std::shared_ptr<const AnyModel> model, int& count) : model_(std::move(model)), count_(&count) {}
+  [[nodiscard]] const ModelInfo& info() const override { return model_->info(); }
+  [[nodiscard]] const PromptRules& rules() const override { return model_->rules(); }
+  [[nodiscard]] const CheckpointFolder& folder() const override { return model_->folder(); }
+  [[nodiscard]] const Compute& compute() const override { return model_->compute(); }
+  [[nodiscard]] std::unique_ptr<AnySession> start(SessionOptions options) const override { return model_->start(options); }
+  [[nodiscard]] ImageRows encode(const VisualInput& input, Workspace& workspace) const override {
+    *count_ += static_cast<int>(input.num_images);
+    return model_->encode(input, workspace);
+  }
+
+ private:
+  std::shared_ptr<const AnyModel> model_;
+  int* count_;
+};
+
+TEST(Conversation, APictureThatComesAgainIsNotEncodedAgain) {
+  for (const Pipeline* p : {&method_a(), &method_b()}) {
+    int encoded = 0;
+    const Pipeline counting(std::make_shared<const CountingModel>(p->shared_model(), encoded));
+    Conversation chat(counting, {.max_length = 0}), plain(*p, {});
+    const auto ask = [](Conversation& c, int picture) {
+      c.user(kQuestion, scene(picture));
+      return c.reply({.max_new_tokens = 5}).ids;
+    };
+    const auto first = ask(chat, 1);
+    EXPECT_EQ(encoded, 1);
+    EXPECT_EQ(chat.statistics().image_tokens, 65);
+    chat.clear();
+    EXPECT_EQ(ask(chat, 1), first);
+    EXPECT_EQ(encoded, 1) << "nor after clear()";
+    if (p != &method_b()) continue;  // scenes-a has room for one picture
+    EXPECT_EQ(ask(chat, 1), first) << "with the keys and values that are there";
+    EXPECT_EQ(chat.statistics().image_tokens, 65);
+    EXPECT_EQ(ask(chat, 2), ask(plain, 2));
+    EXPECT_EQ(ask(chat, 1), first) << "the memory is this picture's again";
+    EXPECT_EQ(encoded, 2);
+  }
+}
+
 TEST(Conversation, ClearForgetsEverything) {
   for (const Pipeline* p : {&method_a(), &method_b()}) {
     Conversation chat(*p, {});

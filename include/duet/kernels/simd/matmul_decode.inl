@@ -34,32 +34,33 @@ inline void dot_block(const WeightMatrix& w, Index output, Index step, const flo
   }
 }
 
+/// Dot products of weight rows output, output + step … with `rows` rows of x, in blocks of four rows and then one by one.
+template <DType dtype, int outputs>
+inline void dot_rows(const WeightMatrix& w, Index output, Index step, ConstMatrixView x, Index row, Index rows, float* sums,
+                     Index sums_stride) noexcept {
+  constexpr int kRows = 4;
+  const float* from = x.data() + row * x.stride();
+  Index r = 0;
+  for (; r + kRows <= rows; r += kRows) {
+    dot_block<dtype, outputs, kRows>(w, output, step, from + r * x.stride(), x.stride(), sums + r * sums_stride, sums_stride);
+  }
+  for (; r < rows; ++r) dot_block<dtype, outputs, 1>(w, output, step, from + r * x.stride(), 0, sums + r * sums_stride, 0);
+}
+
 /// Outputs [begin, end) of weights [out, in]. Four quarters of up to 64 weight rows are read side by side: four long runs,
-/// with four chains of sums to hide the latency of the multiply-adds.
+/// with four chains of sums to hide the latency of the multiply-adds. What is read serves all rows of x while it is in the
+/// first-level cache.
 template <DType dtype>
 inline void decode_out_in(ConstMatrixView x, const MatmulJob& job, Index begin, Index end) noexcept {
-  constexpr int kRows = 4, kOutputs = 4;
-  constexpr Index kBlock = 64 * kOutputs;
+  constexpr int kOutputs = 4;
+  constexpr Index kBlock = 64 * kOutputs, kRows = 16;
   float sums[kRows * kBlock];
   for (Index at = begin; at < end; at += kBlock) {
     const Index count = std::min(kBlock, end - at), step = count / kOutputs;
     for (Index row = 0; row < x.rows(); row += kRows) {
-      const Index rows = std::min<Index>(kRows, x.rows() - row);
-      const float* from = x.data() + row * x.stride();
-      for (Index o = 0; o < step; ++o) {
-        if (rows == kRows) {
-          dot_block<dtype, kOutputs, kRows>(job.weight, at + o, step, from, x.stride(), sums + o, kBlock);
-        } else {
-          for (Index r = 0; r < rows; ++r) {
-            dot_block<dtype, kOutputs, 1>(job.weight, at + o, step, from + r * x.stride(), 0, sums + r * kBlock + o, 0);
-          }
-        }
-      }
-      for (Index o = kOutputs * step; o < count; ++o) {
-        for (Index r = 0; r < rows; ++r) {
-          dot_block<dtype, 1, 1>(job.weight, at + o, 1, from + r * x.stride(), 0, sums + r * kBlock + o, 0);
-        }
-      }
+      const Index rows = std::min(kRows, x.rows() - row);
+      for (Index o = 0; o < step; ++o) dot_rows<dtype, kOutputs>(job.weight, at + o, step, x, row, rows, sums + o, kBlock);
+      for (Index o = kOutputs * step; o < count; ++o) dot_rows<dtype, 1>(job.weight, at + o, 1, x, row, rows, sums + o, kBlock);
       for (Index r = 0; r < rows; ++r) finish(job, row + r, at, count, sums + r * kBlock);
     }
   }

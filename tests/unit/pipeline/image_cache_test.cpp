@@ -1,0 +1,86 @@
+#include "duet/pipeline/image_cache.hpp"
+
+#include <gmock/gmock.h>
+
+namespace duet {
+namespace {
+
+using ::testing::ElementsAre;
+
+/// A picture of 2 x 2 pixels of one value for each number.
+VisualInput pictures(std::initializer_list<float> values) {
+  VisualInput input;
+  input.num_images = static_cast<Index>(values.size());
+  input.num_channels = 1;
+  input.height = input.width = 2;
+  for (const float value : values) input.pixels.insert(input.pixels.end(), 4, value);
+  return input;
+}
+
+/// Two rows a picture, [value, value], and a count of the pictures encoded.
+struct Encoder {
+  std::vector<float> asked;
+  ImageRows operator()(const VisualInput& input) {
+    EXPECT_EQ(input.num_images, 1);
+    asked.push_back(input.pixels.front());
+    ImageRows result{Matrix(2, 2), {{0, 2}}};
+    for (Index i = 0; i < 4; ++i) result.rows(i / 2, i % 2) = input.pixels.front();
+    return result;
+  }
+};
+
+std::vector<float> first_column(const ImageRows& rows) {
+  std::vector<float> values;
+  for (Index i = 0; i < rows.rows.rows(); ++i) values.push_back(rows.rows(i, 0));
+  return values;
+}
+
+TEST(ImageCache, EncodesAPictureOnce) {
+  ImageCache cache;
+  Encoder encode;
+  EXPECT_THAT(first_column(cache.rows(pictures({1, 2}), encode)), ElementsAre(1, 1, 2, 2));
+  const ImageRows again = cache.rows(pictures({2, 3, 1, 3}), encode);
+  EXPECT_THAT(first_column(again), ElementsAre(2, 2, 3, 3, 1, 1, 3, 3));
+  EXPECT_THAT(encode.asked, ElementsAre(1, 2, 3));
+  ASSERT_EQ(again.spans.size(), 4u);
+  EXPECT_EQ(again.spans[2].begin, 4);
+  EXPECT_EQ(again.spans[2].count, 2);
+}
+
+TEST(ImageCache, ForgetsWhatWasUsedLongestAgo) {
+  ImageCache cache(2 * 16);  // rows of two pictures
+  Encoder encode;
+  for (const float value : {1, 2, 1, 3, 1, 2}) static_cast<void>(cache.rows(pictures({value}), encode));
+  EXPECT_THAT(encode.asked, ElementsAre(1, 2, 3, 2)) << "2 went when 3 came";
+  EXPECT_EQ(cache.bytes(), 32u);
+}
+
+TEST(ImageCache, WhatDoesNotFitIsNotKept) {
+  ImageCache cache(15);
+  Encoder encode;
+  for (int i = 0; i < 2; ++i) EXPECT_THAT(first_column(cache.rows(pictures({1}), encode)), ElementsAre(1, 1));
+  EXPECT_EQ(encode.asked.size(), 2u);
+  EXPECT_EQ(cache.bytes(), 0u);
+}
+
+TEST(ImageCache, AKeyTellsEveryPixelAndTheSizeApart) {
+  const VisualInput picture = pictures({1});
+  const ImageKey key = ImageKey::of(picture, 0);
+  EXPECT_EQ(ImageKey::of(pictures({7, 1}), 1), key);
+  for (std::size_t i = 0; i < 4; ++i) {
+    VisualInput other = picture;
+    other.pixels[i] = 1.0000001f;
+    EXPECT_FALSE(ImageKey::of(other, 0) == key) << i;
+  }
+  VisualInput swapped = picture, flat = picture;
+  swapped.pixels = {1, 1, 2, 1};
+  VisualInput otherwise = picture;
+  otherwise.pixels = {1, 2, 1, 1};
+  EXPECT_FALSE(ImageKey::of(swapped, 0) == ImageKey::of(otherwise, 0));
+  flat.height = 1;
+  flat.width = 4;
+  EXPECT_FALSE(ImageKey::of(flat, 0) == key);
+}
+
+}  // namespace
+}  // namespace duet
