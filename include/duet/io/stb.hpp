@@ -356,6 +356,8 @@
 #endif
 
 namespace duet::stb {
+// stb copies nothing to nowhere (a PNG whose first IDAT chunk is empty), which C's memcpy does not allow.
+static inline void* memcpy(void* to, const void* from, size_t size) { return size == 0 ? to : ::memcpy(to, from, size); }
 #include <stb_image.h>
 }  // namespace duet::stb
 
