@@ -135,8 +135,8 @@ int main(int argc, char** argv) {
     c->add_option("--prefill", bench_options.prefill, "Prompt tokens")->check(counts());
     c->add_option("--decode", bench_options.decode, "Tokens to decode")->check(counts());
     c->add_flag("--image", bench_options.image, "Also encode an image");
-    CLI::Option* json = c->add_flag("--json", bench_options.json, "Print one JSON object");
-    c->add_option("--compare", bench_options.compare, "An earlier run's JSON, to print this one beside")->excludes(json);
+    CLI::Option* as_json = c->add_flag("--json", bench_options.json, "Print one JSON object");
+    c->add_option("--compare", bench_options.compare, "An earlier run's JSON, to print this one beside")->excludes(as_json);
     add_threads(c, bench_options);
     c->callback([&] {
       if (bench_options.model.empty() && bench_options.shape.empty()) throw CLI::RequiredError("MODEL or --shape");

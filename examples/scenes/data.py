@@ -9,7 +9,7 @@ import scenes
 DESCRIBE = "Describe the image."
 IGNORE = -100
 ANSWER_WEIGHT = 2.0   # an answer has few tokens, a caption many
-# Training asks what is learned late more often than what is learned at once.
+# Late in a training, what is hard is asked more often than what is easy; from the start that would starve the easy.
 OFTEN = {"size": 2, "position": 3, "count": 2, "relation": 3, "compare": 3}
 
 
@@ -38,11 +38,12 @@ def prompt_ids(method, tokenizer, question):
     return [tokenizer.end] + tokenizer.encode("" if question == DESCRIBE else question)
 
 
-def texts(scene, count=None, rng=None):
-    """[(kind, question, answer)]: the caption first, then all questions or `count` of them."""
+def texts(scene, count=None, rng=None, often=None):
+    """[(kind, question, answer)]: the caption first, then all questions or `count` of them, drawn by the
+    weights of their kinds in `often`."""
     asked = scenes.questions(scene)
     if count is not None and len(asked) > count:
-        share = np.array([OFTEN.get(kind, 1) for kind, _, _ in asked], float)
+        share = np.array([(often or {}).get(kind, 1) for kind, _, _ in asked], float)
         chosen = rng.choice(len(asked), count, replace=False, p=share / share.sum())
         asked = [asked[i] for i in sorted(chosen)]
     return [("caption", DESCRIBE, scenes.canonical_caption(scene))] + asked
@@ -84,10 +85,10 @@ def patch_truth(several, cover):
     return torch.from_numpy(kinds), torch.from_numpy(rows[..., 3:])
 
 
-def batch(method, tokenizer, seed, indices, count=None):
+def batch(method, tokenizer, seed, indices, count=None, often=None):
     several = [scenes.sample(seed, i) for i in indices]
     cover = scenes.coverage(several)
     rng = np.random.default_rng([seed, indices[0], 2])
-    packed = pack(method, tokenizer, [texts(s, count, rng) for s in several])
+    packed = pack(method, tokenizer, [texts(s, count, rng, often) for s in several])
     return several, Batch(to_pixels(scenes.render(several, cover)), *packed,
                           *patch_truth(several, cover))

@@ -2,6 +2,8 @@
 """Trains both demo models at once and keeps the best of each as a checkpoint folder.
 
     train.py --work DIR [--steps N]     start, or go on where DIR's checkpoints stand
+    train.py --work DIR --method a --from FOLDER --at STEP
+                                        go on with a checkpoint folder's weights as if they had STEP steps
 
 Each model has a process with one thread of its own. The budget is a number of steps and nothing else
 ends a run, neither the time it takes nor how good a model already is: both models see the same
@@ -32,7 +34,11 @@ def arguments():
     parser.add_argument("--steps", type=int, default=6000, help="budget of each model")
     parser.add_argument("--seed", type=int, default=0, help="0-999")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--questions", type=int, default=6, help="per picture, besides the caption")
+    parser.add_argument("--questions", type=int, default=5, help="per picture, besides the caption")
+    parser.add_argument("--hard", type=float, default=0.7, help="share of the steps from which hard questions are drawn "
+                                                                "more often, and one more for each picture")
+    parser.add_argument("--from", dest="start", type=pathlib.Path, help="checkpoint folder to go on with")
+    parser.add_argument("--at", type=int, default=0, help="steps that folder has had")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--every", type=int, default=500, help="steps from validation to validation")
     parser.add_argument("--validate", type=int, default=300, help="scenes of a validation")
@@ -79,7 +85,9 @@ class Training:
             [{"params": [p for p in self.parameters if p.dim() > 1], "weight_decay": 0.05},
              {"params": [p for p in self.parameters if p.dim() == 1], "weight_decay": 0.0}],
             lr=args.lr, betas=(0.9, 0.98))
-        self.step, self.spent, self.best = 0, 0.0, -1.0
+        self.step, self.spent, self.best = args.at, 0.0, -1.0
+        if args.start:
+            self.model.load_state_dict(export.read(args.start, self.tokenizer)[1].state_dict())
         self.saved = args.work / f"{self.method}.pt"
         if self.saved.exists():
             self.resume()
@@ -116,15 +124,17 @@ class Training:
         return self.step / self.args.steps
 
     def rate(self):
-        """Rises over 300 steps, stays until half of the steps are done, then falls to zero."""
+        """Rises over 300 steps from the start, stays until half of the steps are done, then falls to zero."""
         fall = min(1.0, max(0.005, 2 - 2 * self.progress))
-        return self.args.lr * min(1.0, (self.step + 1) / 300) * fall
+        return self.args.lr * min(1.0, (self.step - self.args.at + 1) / 300) * fall
 
     def learn(self):
         """One step; returns the losses of the texts and of the helper."""
         size, F = self.args.batch, self.torch.nn.functional
+        hard = self.progress >= self.args.hard
         _, b = self.data.batch(self.method, self.tokenizer, self.args.seed,
-                               range(self.step * size, (self.step + 1) * size), self.args.questions)
+                               range(self.step * size, (self.step + 1) * size),
+                               self.args.questions + hard, self.data.OFTEN if hard else None)
         seen = self.evaluate.features(self.model, b.pixels)
         logits = self.evaluate.logits(self.method, self.model, self.tokenizer, seen, b)
         said = b.targets != self.data.IGNORE
