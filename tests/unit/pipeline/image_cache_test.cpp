@@ -50,7 +50,7 @@ TEST(ImageCache, EncodesAPictureOnce) {
 TEST(ImageCache, ForgetsWhatWasUsedLongestAgo) {
   ImageCache cache(2 * 16);  // rows of two pictures
   Encoder encode;
-  for (const float value : {1, 2, 1, 3, 1, 2}) static_cast<void>(cache.rows(pictures({value}), encode));
+  for (const float value : {1.0f, 2.0f, 1.0f, 3.0f, 1.0f, 2.0f}) static_cast<void>(cache.rows(pictures({value}), encode));
   EXPECT_THAT(encode.asked, ElementsAre(1, 2, 3, 2)) << "2 went when 3 came";
   EXPECT_EQ(cache.bytes(), 32u);
 }
