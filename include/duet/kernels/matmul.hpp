@@ -99,7 +99,7 @@ inline void matmul_decode_inputs(ConstMatrixView x, std::span<const MatmulJob> j
 ///
 /// Shapes   x [rows, in_features]; job.out [rows, out_features]; out aliases neither x nor another job's out
 /// Requires weights of type F32, F16 or BF16, of any alignment
-/// Cost     2 · rows · in_features · out_features FLOP. kPrefill: weights are converted once per 1024 rows; scratch
+/// Cost     2 · rows · in_features · out_features FLOP. kPrefill: weights are converted once per 1032 rows; scratch
 ///          (rows + 12) · in_features floats. kDecode: every weight is read once; scratch for weights [in, out] alone: some
 ///          2 % of their bytes a row
 /// Source   Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication" (packing and blocking)

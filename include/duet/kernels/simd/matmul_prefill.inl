@@ -5,7 +5,9 @@ inline constexpr Index kPanel = 2 * Ops::kWidth;  // outputs of a micro-kernel: 
 // Inputs summed in registers before they join the tile; constant, for equal bits. With AVX-512 a panel is 16 KB: half of the
 // first-level cache, and the rows of x that stream by have the other half.
 inline constexpr Index kDepth = 128;
-inline constexpr Index kTileRows = 1024;  // rows whose sums a task keeps: with the panel, a part of the second-level cache
+// Rows whose sums a task keeps: with the panel, a part of the second-level cache. Whole blocks.
+inline constexpr Index kTileRows = 1032;
+static_assert(kTileRows % Ops::kRows == 0 && Ops::kRows <= Ops::kWidth);
 
 inline void pack_rows(ConstMatrixView x, Index block, float* packed) noexcept {
   const Index begin = block * Ops::kRows, depth = x.cols(), size = depth * Ops::kRows;
