@@ -25,7 +25,11 @@ int inspect(const std::string& folder, bool json) {
     result["head_dim"] = info.head_dim;
   }
   if (info.image_size > 0) {
-    result["image_size"] = info.image_size;
+    if (info.image_width == info.image_size) {
+      result["image_size"] = info.image_size;
+    } else {
+      result["image_size"] = {info.image_size, info.image_width};
+    }
     result["patch_size"] = info.patch_size;
     result["vision_hidden_size"] = info.vision_hidden_size;
     result["vision_layers"] = info.vision_layers;

@@ -11,6 +11,7 @@
 #include "duet/models/contrastive_model.hpp"
 #include "duet/models/image_classifier.hpp"
 #include "duet/models/text_encoder.hpp"
+#include "duet/pipeline/prompt_rules.hpp"
 #include "duet/pipeline/session.hpp"
 
 namespace duet {
@@ -97,14 +98,17 @@ std::vector<ImageRows> rows_per_entry(const ReferenceInputs& inputs, std::option
 }
 
 /// The part [begin, end) of batch entry b as a prompt of a sequence whose slot 0 is row 0.
-inline Prompt prompt_of(const ReferenceInputs& inputs, Index b, Index begin, Index end, std::optional<TokenId> image_token_id,
+inline Prompt prompt_of(const ReferenceInputs& inputs, Index b, Index begin, Index end, const PromptRules& rules,
                         Index num_image_rows, Index vocab_size) {
+  // The reference's generate() counts positions from the first token that is no padding; an encoder-decoder's decoder gets
+  // no position_ids from it, and counts the padding too.
+  const Index zero = rules.decoder_start_token_id ? 0 : begin;
   const auto [first, last] = inputs.unpadded(b);
   Prompt prompt;
   for (Index i = begin; i < end; ++i) {
     const auto at = static_cast<std::size_t>(b * inputs.length + i);
     TokenId id = inputs.input_ids[at];
-    if (image_token_id && id == *image_token_id) {
+    if (rules.image_token_id && id == *rules.image_token_id) {
       prompt.image_rows.push_back(i - begin);
       if (id >= vocab_size) id = 0;  // a placeholder beyond the table: its row is replaced anyway
     }
@@ -113,7 +117,7 @@ inline Prompt prompt_of(const ReferenceInputs& inputs, Index b, Index begin, Ind
                   concat("between 0 and ", vocab_size - 1));
     }
     prompt.ids.push_back(id);
-    prompt.positions.push_back(inputs.position_ids.empty() ? i - begin : inputs.position_ids[at]);
+    prompt.positions.push_back(inputs.position_ids.empty() ? i - zero : inputs.position_ids[at]);
     prompt.visible.push_back({std::max<Index>(first - begin, 0), std::max(i - begin + 1, first - begin)});
     prompt.visible_images.push_back({0, num_image_rows});
   }
@@ -126,7 +130,7 @@ inline Prompt prompt_of(const ReferenceInputs& inputs, Index b, Index begin, Ind
 /// ignoring end-of-text: every stage by the name that golden files give it.
 template <class Model>
 std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceInputs& inputs, Index max_new_tokens,
-                                           std::optional<TokenId> image_token_id, Compute compute) {
+                                           const PromptRules& rules, Compute compute) {
   constexpr bool kHasVision = requires { model.vision(); };
   const auto& decoder = model.decoder();
   std::vector<NamedTensor> out;
@@ -144,7 +148,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
       throw Error(ErrorKind::kInvalidArgument, "inputs.pixel_values", "an image", "none for a model that reads text alone");
     }
   }
-  const std::vector<ImageRows> per_entry = detail::rows_per_entry<Model>(inputs, image_token_id, std::move(images));
+  const std::vector<ImageRows> per_entry = detail::rows_per_entry<Model>(inputs, rules.image_token_id, std::move(images));
 
   std::vector<Prompt> prompts;
   std::vector<KvCache> caches;
@@ -153,7 +157,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
   const MatrixView hidden = workspace.matrix(rows, decoder.hidden_size());  // [batch * length, hidden_size]
   for (Index b = 0; b < batch; ++b) {
     const auto at = static_cast<std::size_t>(b);
-    prompts.push_back(detail::prompt_of(inputs, b, 0, length, image_token_id, per_entry[at].rows.rows(), decoder.vocab_size()));
+    prompts.push_back(detail::prompt_of(inputs, b, 0, length, rules, per_entry[at].rows.rows(), decoder.vocab_size()));
     for (const Index position : prompts.back().positions) {
       if (position >= 0 && position < decoder.num_positions()) continue;
       throw Error(ErrorKind::kContextFull, "inputs.position_ids", std::to_string(position),
@@ -186,7 +190,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
   for (Index b = 0; b < batch; ++b) {
     const auto [begin, end] = inputs.unpadded(b);
     const ImageRows& mine = per_entry[static_cast<std::size_t>(b)];
-    const Prompt prompt = detail::prompt_of(inputs, b, begin, end, image_token_id, mine.rows.rows(), decoder.vocab_size());
+    const Prompt prompt = detail::prompt_of(inputs, b, begin, end, rules, mine.rows.rows(), decoder.vocab_size());
     sessions.emplace_back(model, compute, SessionOptions{.max_length = prompt.size() + max_new_tokens - 1});
     together.push_back(&sessions.back());
     sessions.back().prefill(prompt, mine);
@@ -244,7 +248,7 @@ inline TextInput checked_texts(const DecoderConfig& config, const ReferenceInput
 /// A text encoder on its own: its stages, its rows, and the one that stands for each text.
 template <class Stack>
 std::vector<NamedTensor> reference_forward(const TextEncoder<Stack>& model, const ReferenceInputs& inputs, Index,
-                                           std::optional<TokenId>, Compute compute) {
+                                           const PromptRules&, Compute compute) {
   std::vector<NamedTensor> out;
   StageRecorder record(out);
   Workspace workspace(compute);
@@ -267,7 +271,7 @@ std::vector<NamedTensor> reference_forward(const TextEncoder<Stack>& model, cons
 /// A vision model on its own: its stages and what its heads say.
 template <class Vision>
 std::vector<NamedTensor> reference_forward(const ImageClassifier<Vision>& model, const ReferenceInputs& inputs, Index,
-                                           std::optional<TokenId>, Compute compute) {
+                                           const PromptRules&, Compute compute) {
   std::vector<NamedTensor> out;
   StageRecorder record(out);
   Workspace workspace(compute);
@@ -293,7 +297,7 @@ std::vector<NamedTensor> reference_forward(const ImageClassifier<Vision>& model,
 /// Both towers of a contrastive model and how their outputs compare.
 template <class Vision, class Text>
 std::vector<NamedTensor> reference_forward(const ContrastiveModel<Vision, Text>& model, const ReferenceInputs& inputs, Index,
-                                           std::optional<TokenId>, Compute compute) {
+                                           const PromptRules&, Compute compute) {
   std::vector<NamedTensor> out;
   StageRecorder record(out);
   Workspace workspace(compute);

@@ -185,12 +185,18 @@ class Session {
                 concat("between 0 and ", model_->decoder().vocab_size() - 1),
                 "do the tokenizer and the model belong together?");
   }
+  void check_position(Index position) const {
+    if (position >= 0 && position < model_->decoder().num_positions()) return;
+    throw Error(ErrorKind::kContextFull, "position", std::to_string(position),
+                concat("between 0 and ", model_->decoder().num_positions() - 1));
+  }
   void check(const Prompt& prompt) const {
     if (prompt.ids.empty()) {
       throw Error(ErrorKind::kInvalidArgument, "prompt", "no tokens", "at least one");
     }
     check_room(prompt.size());
     for (const TokenId id : prompt.ids) check_id(id);
+    for (const Index position : prompt.positions) check_position(position);
   }
 
   static void check_together(std::span<Session* const> sessions, std::span<const TokenId> ids) {
@@ -206,6 +212,7 @@ class Session {
       }
       sessions[i]->check_room(1);
       sessions[i]->check_id(ids[i]);
+      sessions[i]->check_position(sessions[i]->next_position_);
     }
   }
 

@@ -17,7 +17,7 @@ inline std::vector<NamedTensor> forward_any(const AnyModel& model, const Referen
   return with_family(model.folder().config(), [&](auto tag) -> std::vector<NamedTensor> {
     using Family = typename decltype(tag)::type;
     if (const auto* typed = dynamic_cast<const ModelOf<Family>*>(&model)) {
-      return reference_forward(typed->model(), inputs, max_new_tokens, model.rules().image_token_id, model.compute());
+      return reference_forward(typed->model(), inputs, max_new_tokens, model.rules(), model.compute());
     }
     throw Error(ErrorKind::kUnsupportedModel, "a model's forward", "a model of a type of its own",
                 concat("one of the family ", Family::kName));

@@ -136,6 +136,20 @@ TEST_F(SessionTest, AFullContextNamesItsNumbersBeforeAnythingRuns) {
   EXPECT_EQ(s.length(), 8);
 }
 
+TEST_F(SessionTest, PositionsEndWhereTheModelsDo) {
+  auto s = session({.max_length = 20});
+  Prompt prompt = Prompt::causal({1, 2});
+  prompt.positions = {98, 100};
+  EXPECT_THAT(error_of([&] { s.prefill(prompt); }).what(), HasSubstr("position: got 100, expected between 0 and 99"));
+  prompt.positions = {-1, 0};
+  EXPECT_EQ(error_of([&] { s.prefill(prompt); }).kind(), ErrorKind::kContextFull);
+  prompt.positions = {97, 98};
+  s.prefill(prompt);
+  s.decode(1);
+  EXPECT_EQ(error_of([&] { s.decode(1); }).kind(), ErrorKind::kContextFull);
+  EXPECT_EQ(s.length(), 3);
+}
+
 TEST_F(SessionTest, AfterAnErrorItIsAsItWas) {
   auto s = session({.max_length = 20});
   s.prefill(Prompt::causal({1, 2}), {Matrix(5, 2), {{0, 5}}});

@@ -73,6 +73,25 @@ TEST(VisionEncoderDecoder, EveryRowOfIdsHasOneImage) {
   EXPECT_THAT(complaint([&] { tiny().run(two_images); }), HasSubstr("pixel_values: got 2 images, expected 1, one for each row of ids"));
 }
 
+/// What is generated behind ids with padding before them is what forward() says of the ids and the reply together.
+TEST(VisionEncoderDecoder, PositionsCountThePadding) {
+  const auto padded = [](std::vector<TokenId> ids) {
+    ReferenceInputs inputs = tiny_picture(tiny_text(std::move(ids)));
+    inputs.attention_mask.assign(inputs.input_ids.size(), 1);
+    std::fill_n(inputs.attention_mask.begin(), 3, std::uint8_t{0});
+    return inputs;
+  };
+  std::vector<TokenId> ids{0, 0, 0, 7, 3, 1};
+  constexpr Index kSteps = 3, kVocab = 23;
+  const std::vector<float> generated = tiny().run(padded(ids), kSteps).at("generated_logits");
+  for (Index step = 0; step < kSteps; ++step) {
+    const auto next = std::span(generated).subspan(static_cast<std::size_t>(step * kVocab), kVocab);
+    const std::vector<float> all = tiny().run(padded(ids)).at("logits");
+    EXPECT_THAT(std::vector(next.begin(), next.end()), ::testing::Pointwise(::testing::FloatNear(1e-5f), std::span(all).last(kVocab))) << step;
+    ids.push_back(static_cast<TokenId>(std::ranges::max_element(next) - next.begin()));
+  }
+}
+
 TEST(VisionEncoderDecoder, EncodersByEitherName) {
   EXPECT_EQ(logits(tiny_with_clip().renamed({{"encoder.vision_model.", "encoder."}})), logits(tiny_with_clip()));
 }
