@@ -60,9 +60,9 @@ struct TinyCheckpoint {
     return load_model(folder.path(), {.threads = 1});
   }
   /// The stages of a forward pass.
-  std::map<std::string, std::vector<float>> run(const ReferenceInputs& inputs) const {
+  std::map<std::string, std::vector<float>> run(const ReferenceInputs& inputs, Index max_new_tokens = 0) const {
     std::map<std::string, std::vector<float>> result;
-    for (const NamedTensor& tensor : forward_model(*load(), inputs, 0)) {
+    for (const NamedTensor& tensor : forward_model(*load(), inputs, max_new_tokens)) {
       auto& stage = result[tensor.name];
       stage.resize(tensor.data.size() / sizeof(float));
       std::memcpy(stage.data(), tensor.data.data(), tensor.data.size());
