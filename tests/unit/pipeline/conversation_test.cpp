@@ -68,6 +68,7 @@ TEST(Conversation, ALaterTurnBeginsWithTheEndThatClosedTheReply) {
     ASSERT_EQ(before.reason, StopReason::kEndOfText);
     chat.user(kQuestion);
     const Reply after = chat.reply({.max_new_tokens = 5});
+    EXPECT_EQ(chat.statistics().prompt_tokens, static_cast<Index>(second.size()) + 1);
 
     Conversation at_once(*p, {});
     std::vector<Image> images;
@@ -219,6 +220,16 @@ TEST(Conversation, AReplyThatWasStoppedIsGoneOnFrom) {
   at_once.user_ids(joined(stories().encode_turn("Once upon a time", 0, Pipeline::Turn::kFirst), stopped.ids,
                           stories().encode_turn(" One day", 0, Pipeline::Turn::kLater)));
   EXPECT_EQ(at_once.reply({.max_new_tokens = 8}).ids, after.ids);
+}
+
+TEST(Conversation, TheRepetitionPenaltyCountsThePrompt) {
+  const std::string text = "Once upon a time, there was a little girl named Lily. She";
+  const auto prompt = stories().encode_turn(text, 0, Pipeline::Turn::kFirst);
+  Conversation chat(stories(), {.max_length = 100});
+  chat.user(text);
+  for (const TokenId id : chat.reply({.max_new_tokens = 20, .repetition_penalty = 1e6f}).ids) {
+    EXPECT_THAT(prompt, ::testing::Not(::testing::Contains(id)));
+  }
 }
 
 TEST(Conversation, TheSameSeedTellsTheSameStory) {

@@ -38,6 +38,24 @@ TEST(ImageProcessor, OneMeanMayStandForAllChannels) {
   EXPECT_THAT(pixels.values, ::testing::Pointwise(::testing::FloatNear(1e-6f), {2.0f, -2.0f, -1.2f}));
 }
 
+TEST(ImageProcessor, EveryChannelHasItsOwnMean) {
+  const nlohmann::json config = {{"image_processor_type", "ViTImageProcessor"}, {"do_resize", false}, {"image_mean", {0.0, 0.25, 0.5}}, {"image_std", 1.0}};
+  const auto pixels = processed(config, Image::from_rgb(std::vector<std::uint8_t>{255, 255, 255}, 1, 1));
+  EXPECT_THAT(pixels.values, ::testing::Pointwise(::testing::FloatNear(1e-6f), {1.0f, 0.75f, 0.5f}));
+}
+
+TEST(ImageProcessor, TheLongerEdgeIsCutOffToAWholePixel) {
+  const auto pixels = processed({{"image_processor_type", "CLIPImageProcessor"}, {"size", {{"shortest_edge", 16}}}, {"do_center_crop", false}}, striped(5, 3));
+  EXPECT_EQ(pixels.height, 16);
+  EXPECT_EQ(pixels.width, 26) << "16 * 5 / 3";
+}
+
+TEST(PadToSquare, PutsTheOddRowBelow) {
+  const Image padded = pad_to_square(Image::from_rgb(std::vector<std::uint8_t>(3 * 4 * 1, 9), 4, 1), {1, 2, 3});
+  EXPECT_THAT(std::vector<int>(padded.rgb().begin() + 9, padded.rgb().begin() + 27),
+              ::testing::ElementsAre(1, 2, 3, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 1, 2, 3));
+}
+
 TEST(ImageProcessor, ThoseThatDoNotCropIgnoreACropSize) {
   const auto vit = processed({{"image_processor_type", "ViTImageProcessor"}, {"size", 16}, {"do_center_crop", true}, {"crop_size", 8}}, striped(40, 20));
   EXPECT_EQ(vit.width, 16);

@@ -49,6 +49,12 @@ TEST(Sampler, TopKTopPAndMinPCutTheTail) {
   EXPECT_EQ(drawn({.temperature = 1.0f, .min_p = 0.2f}, logits).size(), 3u);
 }
 
+TEST(Sampler, WhatReachesTopPAndMinPExactlyIsEnough) {
+  const std::vector<float> equals = {1.0f, 1.0f};
+  EXPECT_EQ(drawn({.temperature = 1.0f, .top_p = 0.5f}, equals).size(), 1u);
+  EXPECT_EQ(drawn({.temperature = 1.0f, .min_p = 1.0f}, equals).size(), 2u);
+}
+
 TEST(Sampler, RepetitionPenaltyDividesPositiveAndMultipliesNegativeScores) {
   Sampler sampler({.repetition_penalty = 2.0f}, 3, 3, {});
   sampler.see(0);

@@ -58,6 +58,11 @@ TEST(VisionEncoderDecoder, WidthsThatDifferNeedAProjection) {
   EXPECT_THAT(complaint([&] { static_cast<void>(wide.load()); }), HasSubstr("no tensor enc_to_dec_proj.weight"));
   add_linear(wide.shapes, "enc_to_dec_proj", 12, 8);
   EXPECT_EQ(wide.run(tiny_picture(tiny_text())).at("projected").size(), 5u * 8u);
+
+  wide.shapes.erase("enc_to_dec_proj.weight"), wide.shapes.erase("enc_to_dec_proj.bias");
+  wide.config["decoder"]["cross_attention_hidden_size"] = 12;  // the decoder's own maps change the width
+  for (const char* layer : {"h.0.", "h.1."}) wide.shapes[std::string("decoder.transformer.") + layer + "crossattention.c_attn.weight"] = {12, 16};
+  EXPECT_EQ(wide.run(tiny_picture(tiny_text())).at("projected").size(), 5u * 12u);
 }
 
 TEST(VisionEncoderDecoder, EveryBlockReadsTheImage) {
