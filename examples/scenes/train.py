@@ -42,7 +42,10 @@ def arguments():
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--every", type=int, default=500, help="steps from validation to validation")
     parser.add_argument("--validate", type=int, default=300, help="scenes of a validation")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.start and not args.method:
+        parser.error("--from is one model's folder: it needs --method")
+    return args
 
 
 def both():
@@ -165,6 +168,7 @@ class Training:
             facts = {"seed": self.args.seed, "images": self.step * self.args.batch,
                      "steps": self.step, "budget": self.args.steps, "batch": self.args.batch,
                      "count": self.args.validate, "questions": self.args.questions,
+                     "late": f"{100 * self.args.hard:.0f} %",
                      "spent": f"{self.spent / 3600:.2f}", "lr": self.args.lr,
                      "validation": self.validation}
             self.export.write(self.args.out / f"scenes-{self.method}", self.method, self.model,

@@ -20,7 +20,7 @@ inline Index row_bytes(const WeightMatrix& w) noexcept {
   return std::max<Index>(1, width * static_cast<Index>(size_of(w.dtype)));
 }
 
-/// Calls task(job, i) for every job and i in [0, counts(job)), in one parallel region.
+/// Calls task(job, i) for every job and i in [0, count(job)), in one parallel region.
 template <class Count, class Task>
 void for_each_task(std::span<const MatmulJob> jobs, Threads& threads, Count&& count, Task&& task) {
   Index total = 0;

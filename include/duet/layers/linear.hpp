@@ -54,6 +54,12 @@ class Linear {
     const kernels::MatmulJob only[] = {job(out, activation, store)};
     kernels::matmul(x, only, phase, workspace);
   }
+  /// x · Wᵀ + b as a matrix of its own [rows, out_features], for the few rows of a head.
+  [[nodiscard]] Matrix map(ConstMatrixView x, Phase phase, Workspace& workspace) const {
+    Matrix result(x.rows(), out_features());
+    forward(x, result, phase, workspace);
+    return result;
+  }
 
  private:
   WeightMatrix weight_;      // [out_features, in_features]

@@ -53,8 +53,7 @@ class ContrastiveModel {
 
  private:
   static Matrix project(const Linear& projection, ConstMatrixView pooled, Workspace& workspace) {
-    Matrix result(pooled.rows(), projection.out_features());
-    projection.forward(pooled, result, Phase::kPrefill, workspace);
+    Matrix result = projection.map(pooled, Phase::kPrefill, workspace);
     for (Index i = 0; i < result.rows(); ++i) kernels::l2_normalize(result.view().row(i));
     return result;
   }

@@ -55,7 +55,7 @@ class ImageClassifier {
 
   /// logits [num_images, num_labels] of features from `vision().encode`. Requires num_labels() > 0
   [[nodiscard]] Matrix classify(const Features& features, Workspace& workspace) const {
-    return mapped(*heads_.classifier, features.first_rows(), workspace);
+    return heads_.classifier->map(features.first_rows(), Phase::kPrefill, workspace);
   }
   /// One row an image. Requires pools()
   [[nodiscard]] Matrix pool(const Features& features, Workspace& workspace) const {
@@ -63,16 +63,10 @@ class ImageClassifier {
   }
   /// [num_images, projection_dim] of pooled rows. Requires projects()
   [[nodiscard]] Matrix project(ConstMatrixView pooled, Workspace& workspace) const {
-    return mapped(*heads_.projection, pooled, workspace);
+    return heads_.projection->map(pooled, Phase::kPrefill, workspace);
   }
 
  private:
-  static Matrix mapped(const Linear& linear, ConstMatrixView rows, Workspace& workspace) {
-    Matrix result(rows.rows(), linear.out_features());
-    linear.forward(rows, result, Phase::kPrefill, workspace);
-    return result;
-  }
-
   Vision vision_;
   VisionHeads heads_;
 };

@@ -75,9 +75,7 @@ class TextEncoder {
   /// Pooled rows in the shared space [num_texts, projection_dim].
   /// Requires projects()
   [[nodiscard]] Matrix project(ConstMatrixView pooled, Workspace& workspace) const {
-    Matrix result(pooled.rows(), projection_->out_features());
-    projection_->forward(pooled, result, Phase::kPrefill, workspace);
-    return result;
+    return projection_->map(pooled, Phase::kPrefill, workspace);
   }
 
  private:

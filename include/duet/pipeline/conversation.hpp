@@ -56,7 +56,8 @@ class Conversation {
   void user_ids(std::vector<TokenId> ids, std::vector<Image> images = {}) {
     VisualInput input;
     if (!images.empty()) input = pipeline_->preprocess(images);
-    turn_ = Turn{std::move(ids), std::move(input)};
+    std::vector<ImageKey> keys = ImageKey::all_of(input);
+    turn_ = Turn{std::move(ids), std::move(input), std::move(keys)};
   }
 
   /// Answers the user's turn. `callback` gets the text as it grows, in whole characters; returning false ends the reply.
@@ -82,12 +83,11 @@ class Conversation {
       return std::chrono::duration<double, std::milli>(to - from).count();
     };
     const auto start = Clock::now();
-    std::vector<ImageKey> keys;
-    for (Index i = 0; i < turn_->input.num_images; ++i) keys.push_back(ImageKey::of(turn_->input, i));
+    const std::vector<ImageKey>& keys = turn_->keys;
     const bool remembered = fresh && keys == in_memory_;
     ImageRows rows;
     if (!keys.empty() && !remembered) {
-      rows = images_.rows(turn_->input, [&](const VisualInput& image) { return pipeline_->model().encode(image, workspace_); });
+      rows = images_.rows(turn_->input, keys, [&](const VisualInput& image) { return pipeline_->model().encode(image, workspace_); });
     }
     const auto encoded = Clock::now();
     const Index memory_rows = rows.empty() ? session_->num_image_rows() : rows.rows.rows();
@@ -95,7 +95,7 @@ class Conversation {
     const Prompt prompt = pipeline_->make_prompt(ids, length, memory_rows);
     if (fresh) session_->restart();
     const std::span<const float> logits = session_->prefill(prompt, rows);
-    if (fresh && !rows.empty()) in_memory_ = std::move(keys);
+    if (fresh && !rows.empty()) in_memory_ = keys;
     const auto read = Clock::now();
     for (const TokenId id : ids) sampler.see(id);
     turn_.reset();
@@ -134,6 +134,7 @@ class Conversation {
   struct Turn {
     std::vector<TokenId> ids;
     VisualInput input;
+    std::vector<ImageKey> keys;  // of the input's pictures
   };
 
   const Pipeline* pipeline_;

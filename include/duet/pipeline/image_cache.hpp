@@ -27,6 +27,12 @@ struct ImageKey {
     }
     return key;
   }
+  /// Of every picture of `input`, in order.
+  [[nodiscard]] static std::vector<ImageKey> all_of(const VisualInput& input) {
+    std::vector<ImageKey> keys;
+    for (Index i = 0; i < input.num_images; ++i) keys.push_back(of(input, i));
+    return keys;
+  }
   friend bool operator==(const ImageKey&, const ImageKey&) = default;
 };
 
@@ -37,14 +43,14 @@ class ImageCache {
  public:
   explicit ImageCache(std::size_t capacity = std::size_t{64} << 20) : capacity_(capacity) {}
 
-  /// The rows of all images of `input`, in order. encode(const VisualInput&) -> ImageRows is asked for one new picture at a time;
+  /// The rows of all images of `input`, in order; `keys` are ImageKey::all_of(input). encode(const VisualInput&) -> ImageRows is asked for one new picture at a time;
   /// a row's bits do not depend on its companions, so they are those that all at once would get.
   template <class Encode>
-  [[nodiscard]] ImageRows rows(const VisualInput& input, Encode&& encode) {
+  [[nodiscard]] ImageRows rows(const VisualInput& input, std::span<const ImageKey> keys, Encode&& encode) {
     std::vector<ImageRows> parts;
     Index total = 0, width = 0;
     for (Index i = 0; i < input.num_images; ++i) {
-      parts.push_back(rows_of(input, i, encode));
+      parts.push_back(rows_of(input, i, keys[static_cast<std::size_t>(i)], encode));
       total += parts.back().rows.rows();
       width = parts.back().rows.cols();
     }
@@ -73,8 +79,7 @@ class ImageCache {
   static ImageRows clone(const ImageRows& from) { return {Matrix::clone(from.rows), from.spans}; }
 
   template <class Encode>
-  ImageRows rows_of(const VisualInput& input, Index i, Encode& encode) {
-    const ImageKey key = ImageKey::of(input, i);
+  ImageRows rows_of(const VisualInput& input, Index i, const ImageKey& key, Encode& encode) {
     const auto known = std::ranges::find(entries_, key, &Entry::key);
     if (known != entries_.end()) {
       std::rotate(known, known + 1, entries_.end());  // the last one is the one used last

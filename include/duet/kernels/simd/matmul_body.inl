@@ -22,18 +22,20 @@ inline float load_weight(const std::byte* at) noexcept {
   }
 }
 
+/// to += more.
+inline void add_to(float* to, const float* more, Index count) noexcept {
+  Index j = 0;
+  for (; j + Ops::kWidth <= count; j += Ops::kWidth) Ops::store(to + j, Ops::add(Ops::load(to + j), Ops::load(more + j)));
+  for (; j < count; ++j) to[j] += more[j];
+}
+
 /// bias, activation and store for `count` neighbouring outputs of one row. A call costs nothing beside them.
 [[gnu::noinline]] inline void finish(const MatmulJob& job, Index row, Index begin, Index count, float* sums) noexcept {
-  const auto add_to = [count](float* to, const float* more) {
-    Index j = 0;
-    for (; j + Ops::kWidth <= count; j += Ops::kWidth) Ops::store(to + j, Ops::add(Ops::load(to + j), Ops::load(more + j)));
-    for (; j < count; ++j) to[j] += more[j];
-  };
-  if (job.bias != nullptr) add_to(sums, job.bias + begin);
+  if (job.bias != nullptr) add_to(sums, job.bias + begin, count);
   if (job.activation != nullptr) job.activation(sums, count);
   float* out = job.out.data() + row * job.out.stride() + begin;
   if (job.store == Store::kAdd) {
-    add_to(out, sums);
+    add_to(out, sums, count);
   } else {
     std::memcpy(out, sums, static_cast<std::size_t>(count) * sizeof(float));
   }

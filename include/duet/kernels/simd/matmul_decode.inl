@@ -133,9 +133,7 @@ inline void join_inputs(const MatmulJob& job, const float* sums, Index parts, In
       std::memcpy(total, from, static_cast<std::size_t>(count) * sizeof(float));
       for (Index part = 1; part < parts; ++part) {
         from += rows * width;
-        Index j = 0;
-        for (; j + Ops::kWidth <= count; j += Ops::kWidth) Ops::store(total + j, Ops::add(Ops::load(total + j), Ops::load(from + j)));
-        for (; j < count; ++j) total[j] += from[j];
+        add_to(total, from, count);
       }
       finish(job, r, at, count, total);
     }
