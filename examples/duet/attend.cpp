@@ -103,7 +103,7 @@ words.forEach((word, i) => {
 
 int attend(const AttendOptions& options) {
   const Progress progress("loading");
-  const duet::Pipeline pipeline(load_model(options.model, {options.threads}));
+  const duet::Pipeline pipeline(load_model(options.model, load_options(options.weights, options.threads)));
   const Image picture = Image::open(options.image);
   progress.say("looking");
   constexpr duet::Index kDefaultReply = 64;

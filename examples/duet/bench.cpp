@@ -64,10 +64,6 @@ double peak_megabytes() {
   return 0;
 }
 
-duet::DType dtype_named(const std::string& name) {
-  return name == "f32" ? duet::DType::kF32 : name == "f16" ? duet::DType::kF16 : duet::DType::kBF16;
-}
-
 struct Text {
   Index prompt = 0, replies = 0;  ///< tokens
   double prefill_seconds = 0, prefill_gflop = 0, decode_seconds = 0, decode_bytes = 0;
@@ -143,9 +139,7 @@ int bench(const BenchOptions& options) {
   std::shared_ptr<const duet::AnyModel> model;
   const double load = seconds([&] {
     if (options.shape.empty()) {
-      duet::LoadOptions load_options{options.threads};
-      if (!options.weights.empty()) load_options.weights = dtype_named(options.weights);
-      model = load_model(options.model, load_options);
+      model = load_model(options.model, load_options(options.weights, options.threads));
     } else {
       model = random_model(options.shape, dtype_named(options.weights.empty() ? "bf16" : options.weights), options.threads);
     }

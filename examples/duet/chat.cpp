@@ -48,7 +48,7 @@ void answer(duet::Conversation& conversation, const duet::ReplyOptions& options)
 int chat(const ChatOptions& options) {
   const duet::Pipeline pipeline = [&] {
     const Progress progress("loading");
-    return duet::Pipeline(load_model(options.model, {options.threads}));
+    return duet::Pipeline(load_model(options.model, load_options(options.weights, options.threads)));
   }();
   const duet::ModelInfo& info = pipeline.model().info();
   duet::Conversation conversation(pipeline, {.max_length = info.context > 0 ? std::min(options.context, info.context) : options.context});

@@ -19,6 +19,7 @@ struct RunOptions {
   std::optional<duet::Index> top_k;
   std::uint64_t seed = 0;
   std::vector<std::string> stop;
+  std::string weights;  ///< as stored if empty
   int threads = 0;
   bool json = false;
 };
@@ -30,6 +31,7 @@ struct ChatOptions {
   std::optional<duet::Index> max_new_tokens;
   std::optional<float> temperature;
   std::uint64_t seed = 0;
+  std::string weights;
   int threads = 0;
 };
 int chat(const ChatOptions& options);
@@ -54,8 +56,21 @@ int inspect(const std::string& model, bool json);
 
 int check(const std::string& model, int threads);
 
+struct QuantizeOptions {
+  std::string model, output, weights;
+};
+int quantize(const QuantizeOptions& options);
+
+struct PerplexityOptions {
+  std::string model, file, weights;
+  duet::Index context = 512;
+  int threads = 0;
+  bool json = false;
+};
+int perplexity(const PerplexityOptions& options);
+
 struct AttendOptions {
-  std::string model, image, output, html;
+  std::string model, image, output, html, weights;
   std::optional<std::string> prompt;
   std::optional<duet::Index> layer, head, max_new_tokens;
   int threads = 0;

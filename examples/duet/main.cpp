@@ -21,6 +21,12 @@ void add_threads(CLI::App* command, Options& options) {
 /// An empty list or text is a slip: a shell variable that was never set.
 const CLI::Validator kNotEmpty([](std::string& text) { return text.empty() ? std::string("must not be empty") : std::string(); }, "");
 
+template <class Options>
+CLI::Option* add_weights(CLI::App* command, Options& options) {
+  return command->add_option("--weights", options.weights, "Store the weights so: f32, bf16, f16, q8 (8 bits), q4 (4 bits)")
+      ->check(CLI::IsMember({"f32", "bf16", "f16", "q8", "q4"}));
+}
+
 CLI::Range counts() { return CLI::Range(std::int64_t{1}, std::int64_t{1} << 30); }
 
 /// What was printed must have arrived: the disk may be full.
@@ -53,6 +59,7 @@ int main(int argc, char** argv) {
     c->add_option("--seed", run_options.seed, "The same seed gives the same text");
     c->add_option("--stop", run_options.stop, "End the reply before this text; may be given several times")->check(kNotEmpty);
     c->add_flag("--json", run_options.json, "Print one JSON object");
+    add_weights(c, run_options);
     add_threads(c, run_options);
     c->callback([&] { result = run(run_options); });
   }
@@ -64,6 +71,7 @@ int main(int argc, char** argv) {
     c->add_option("--max-new-tokens", chat_options.max_new_tokens, "Longest reply")->check(counts());
     c->add_option("--temperature", chat_options.temperature, "0: greedy");
     c->add_option("--seed", chat_options.seed, "The same seed gives the same text");
+    add_weights(c, chat_options);
     add_threads(c, chat_options);
     c->callback([&] { result = chat(chat_options); });
   }
@@ -106,6 +114,27 @@ int main(int argc, char** argv) {
     c->add_option("--threads", threads, "Threads to use; 0: one per core")->check(CLI::Range(0, 1024));
     c->callback([&] { result = check(model, threads); });
   }
+  QuantizeOptions quantize_options;
+  {
+    CLI::App* c = app.add_subcommand("quantize", "Write a checkpoint folder again with weights of 8 or 4 bits");
+    c->add_option("MODEL", quantize_options.model, "Checkpoint folder")->required();
+    c->add_option("OUT", quantize_options.output, "A new folder")->required()->check(kNotEmpty);
+    c->add_option("--weights", quantize_options.weights, "q8: every matrix in 8 bits; q4: in 4, embeddings, head and v_proj in 8")
+        ->required()
+        ->check(CLI::IsMember({"q8", "q4"}));
+    c->callback([&] { result = quantize(quantize_options); });
+  }
+  PerplexityOptions perplexity_options;
+  {
+    CLI::App* c = app.add_subcommand("perplexity", "Say how well a model predicts a text, or what is said of pictures");
+    c->add_option("MODEL", perplexity_options.model, "Checkpoint folder")->required();
+    c->add_option("FILE", perplexity_options.file, "A text; or .jsonl with a picture (file), a text (text or captions) and a prompt a line")->required();
+    c->add_option("--context", perplexity_options.context, "Tokens of a window of text")->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 30));
+    c->add_flag("--json", perplexity_options.json, "Print one JSON object");
+    add_weights(c, perplexity_options);
+    add_threads(c, perplexity_options);
+    c->callback([&] { result = perplexity(perplexity_options); });
+  }
   AttendOptions attend_options;
   {
     CLI::App* c = app.add_subcommand("attend", "Draw where each word of a reply looks in the picture");
@@ -118,6 +147,7 @@ int main(int argc, char** argv) {
     c->add_option("--head", attend_options.head, "Of this head alone; absent: the mean of all")->check(CLI::NonNegativeNumber);
     c->add_option("--max-new-tokens", attend_options.max_new_tokens, "Longest reply")->check(counts());
     CLI::Option* json_flag = c->add_flag("--json", attend_options.json, "Print one JSON object, heat maps included");
+    add_weights(c, attend_options);
     add_threads(c, attend_options);
     c->callback([&, output, html, json_flag] {
       if (output->empty() && html->empty() && json_flag->empty()) throw CLI::RequiredError("-o, --html or --json");
@@ -131,7 +161,7 @@ int main(int argc, char** argv) {
     c->add_option("--shape", bench_options.shape, "Random weights of a known shape instead")
         ->check(CLI::IsMember({"gpt2", "smollm2-135m", "llama-3.2-1b", "vit-b16", "clip-l14-336", "siglip-b16-512"}))
         ->excludes(folder);
-    c->add_option("--weights", bench_options.weights, "Storage of the weights")->check(CLI::IsMember({"f32", "bf16", "f16"}));
+    add_weights(c, bench_options);
     c->add_option("--prefill", bench_options.prefill, "Prompt tokens")->check(counts());
     c->add_option("--decode", bench_options.decode, "Tokens to decode")->check(counts());
     c->add_flag("--image", bench_options.image, "Also encode an image");

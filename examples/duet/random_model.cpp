@@ -37,7 +37,7 @@ class RandomModel final : public duet::AnyModel, public std::enable_shared_from_
     info_.family = info_.model_type = Family::kName;
     info_.dtypes = name_of(dtype);
     info_.weight_bytes = weights_.bytes();
-    info_.parameters = static_cast<Index>(weights_.bytes() / size_of(dtype));
+    info_.parameters = static_cast<Index>(weights_.elements());
     describe(model_, info_);
   }
 

@@ -12,7 +12,7 @@ int run(const RunOptions& options) {
   constexpr Index kDefaultReply = 256;  // where neither the user nor the checkpoint says how long
   const Progress progress("loading");
   const auto start = std::chrono::steady_clock::now();
-  const duet::Pipeline pipeline(load_model(options.model, {options.threads}));
+  const duet::Pipeline pipeline(load_model(options.model, load_options(options.weights, options.threads)));
   const std::chrono::duration<double, std::milli> load_time = std::chrono::steady_clock::now() - start;
 
   progress.say("reading pictures");

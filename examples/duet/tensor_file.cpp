@@ -4,6 +4,8 @@
 #include <cstring>
 #include <limits>
 
+#include "duet/io/converted_tensor.hpp"
+
 using duet::concat;
 using duet::DType;
 using duet::Error;
@@ -36,6 +38,13 @@ double number_at(const TensorView& view, std::size_t i) {
       std::memcpy(&bits, view.data + 2 * i, sizeof bits);
       return view.dtype == DType::kF16 ? static_cast<double>(duet::to_float(duet::F16{bits}))
                                        : static_cast<double>(duet::to_float(duet::Bf16{bits}));
+    }
+    case DType::kQ8_0:
+    case DType::kQ4_0: {
+      const auto width = static_cast<std::size_t>(view.shape.back());
+      float value = 0;
+      duet::StoredRows::of(view).read(static_cast<Index>(i / width), static_cast<Index>(i % width), {&value, 1});
+      return static_cast<double>(value);
     }
   }
   return 0;

@@ -32,7 +32,7 @@ void norm(benchmark::State& state) {
 
 void sizes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"isa", "threads", "rows", "size"})->UseRealTime()->Unit(benchmark::kMicrosecond);
-  for (const kernels::Isa isa : {kernels::Isa::kPortable, kernels::Isa::kAvx2, kernels::Isa::kAvx512}) {
+  for (const kernels::Isa isa : kernels::kIsas) {
     for (const std::int64_t threads : {1, 2}) {
       for (const auto& [rows, size] : {std::pair<std::int64_t, std::int64_t>{512, 576}, {577, 1024}, {512, 2048}, {1, 576}, {1, 2048}}) {
         b->Args({static_cast<std::int64_t>(isa), threads, rows, size});

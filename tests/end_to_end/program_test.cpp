@@ -178,6 +178,80 @@ TEST(Tokenize, WritesIdsAndText) {
   EXPECT_EQ(duet_program("tokenize '" + golden("stories260K") + "'", "not json\n").code, 1);
 }
 
+constexpr const char* kStory =
+    "Once upon a time, there was a little girl named Lily. She had a red ball that she loved very much. Every day, she took the "
+    "ball to the park and played with her friend Tom. One day, the ball rolled into the pond. Lily was sad and started to cry. "
+    "Tom said, \"Do not cry, Lily. I will help you.\" He found a long stick and pulled the ball out of the water. Lily was so "
+    "happy. She gave Tom a big hug and said, \"Thank you, Tom. You are a good friend.\" They played with the ball until the sun "
+    "went down, and then they went home for dinner.";
+
+TEST(Quantize, WritesAFolderThatIsTheModelQuantizedWhileLoading) {
+  const TempFolder folder;
+  for (const char* name : {"gpt2-0", "llava-0", "vision-encoder-decoder-0", "llama-0"}) {
+    for (const char* weights : {"q8", "q4"}) {
+      const std::string out = (folder.path() / (std::string(name) + weights)).string();
+      const Outcome made = duet_program("quantize '" + golden(name) + "' '" + out + "' --weights " + weights);
+      ASSERT_EQ(made.code, 0) << made.err;
+      const std::string question = " --prompt-ids 5,6,7,8 --max-new-tokens 12 --json --threads 1";
+      const Outcome stored = duet_program("run '" + out + "'" + question);
+      const Outcome loaded = duet_program("run '" + golden(name) + "'" + question + " --weights " + weights);
+      ASSERT_EQ(stored.code, 0) << stored.err;
+      EXPECT_EQ(stored.json()["ids"], loaded.json()["ids"]) << name << ' ' << weights;
+      EXPECT_THAT(duet_program("inspect '" + out + "'").out, HasSubstr("Q8_0"));
+    }
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "gpt2-0q8" / "golden.safetensors")) << "weights of someone else's";
+  EXPECT_TRUE(std::filesystem::exists(folder.path() / "llava-0q8" / "preprocessor_config.json"));
+  const auto size = [&](const char* name) { return std::filesystem::file_size(folder.path() / name / "model.safetensors"); };
+  EXPECT_LT(size("llama-0q4"), size("llama-0q8"));
+}
+
+TEST(Quantize, AnErrorLeavesNothingBehind) {
+  const TempFolder folder;
+  folder.write("taken/precious.txt", "mine");
+  const Outcome taken = duet_program("quantize '" + golden("gpt2-0") + "' '" + (folder.path() / "taken").string() + "' --weights q8");
+  EXPECT_TRUE(taken.is_clear_error()) << taken.err;
+  EXPECT_EQ(TempFolder::read(folder.path() / "taken/precious.txt"), "mine");
+  EXPECT_TRUE(duet_program("quantize '" + folder.path().string() + "/none' '" + (folder.path() / "out").string() + "' --weights q8").is_clear_error());
+  std::filesystem::create_directory(folder.path() / "broken");
+  std::filesystem::copy_file(golden("gpt2-0") + "/config.json", folder.path() / "broken/config.json");
+  folder.write("broken/model.safetensors", "\x02");
+  EXPECT_TRUE(duet_program("quantize '" + (folder.path() / "broken").string() + "' '" + (folder.path() / "out").string() + "' --weights q8").is_clear_error());
+  EXPECT_EQ(duet_program("quantize '" + golden("gpt2-0") + "' '" + (folder.path() / "out").string() + "' --weights q5").code, 2);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 2) << "no folder half made";
+}
+
+TEST(Perplexity, EightBitsCostNothingAndFourLittle) {
+  const TempFolder folder;
+  const std::string text = "perplexity '" + golden("stories260K") + "' '" + folder.write("story.txt", kStory).string() + "' --json";
+  const auto plain = duet_program(text).json();
+  EXPECT_GT(plain["tokens"], 150);
+  const double floats = plain["perplexity"];
+  EXPECT_GT(floats, 2.0);
+  EXPECT_LT(floats, 6.0) << "it was trained on such stories";
+  const double q8 = duet_program(text + " --weights q8").json()["perplexity"], q4 = duet_program(text + " --weights q4").json()["perplexity"];
+  EXPECT_NEAR(q8 / floats, 1.0, 0.005);
+  EXPECT_NEAR(q4 / floats, 1.0, 0.08);
+  // Read in windows, each word knows less of what was before.
+  EXPECT_GT(duet_program(text + " --context 8").json()["perplexity"], floats);
+}
+
+TEST(Perplexity, OfWhatIsSaidOfPictures) {
+  const TempFolder folder;
+  std::filesystem::copy_file(example("scenes/bundled/00000.png"), folder.path() / "a.png");
+  for (const char* method : {"a", "b"}) {
+    const std::string command = "perplexity '" + example("models/scenes-") + method + "' '" + folder.path().string() + "/";
+    folder.write("right.jsonl", R"({"file":"a.png","captions":["a small green triangle left of a large green star"]})" "\n\n");
+    folder.write("wrong.jsonl", R"({"file":"a.png","captions":["a large blue circle left of a small red ring"]})");
+    const double right = duet_program(command + "right.jsonl' --json").json()["perplexity"];
+    EXPECT_LT(2.0 * right, duet_program(command + "wrong.jsonl' --json").json()["perplexity"].get<double>()) << method;
+    folder.write("none.jsonl", R"({"file":"a.png"})");
+    const Outcome none = duet_program(command + "none.jsonl'");
+    EXPECT_TRUE(none.is_clear_error()) << none.err;
+    EXPECT_THAT(none.err, HasSubstr("line 1"));
+  }
+}
+
 TEST(Bench, StandsBesideAnEarlierRun) {
   const TempFolder folder;
   const std::string model = "bench '" + golden("gpt2-0") + "' --prefill 8 --decode 2 --threads 1", file = (folder.path() / "run.json").string();

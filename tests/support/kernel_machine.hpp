@@ -28,7 +28,7 @@ class KernelMachine {
 /// The instruction sets that this processor can run.
 inline std::vector<kernels::Isa> runnable_isas() {
   std::vector<kernels::Isa> result;
-  for (const kernels::Isa isa : {kernels::Isa::kPortable, kernels::Isa::kAvx2, kernels::Isa::kAvx512}) {
+  for (const kernels::Isa isa : kernels::kIsas) {
     if (kernels::supports(isa)) result.push_back(isa);
   }
   return result;

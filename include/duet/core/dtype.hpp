@@ -7,11 +7,24 @@
 
 namespace duet {
 
-/// Element types of stored tensors, named as safetensors spells them.
-enum class DType : std::uint8_t { kF32, kF16, kBF16, kF64, kI64, kI32, kI16, kI8, kU8, kBool };
+/// Element types of stored tensors, named as safetensors spells them; behind those, weights of a few bits, named and laid out
+/// as GGUF has them. Each row of those is cut into blocks of 32, the last one filled up with zeros:
+///
+///     Q8_0   f16 scale, 32 signed bytes:  value = scale · byte
+///     Q4_0   f16 scale, 32 nibbles (the low ones of 16 bytes, then the high ones):  value = scale · (nibble − 8)
+enum class DType : std::uint8_t { kF32, kF16, kBF16, kF64, kI64, kI32, kI16, kI8, kU8, kBool, kQ8_0, kQ4_0 };
 
+/// Whether elements are stored in blocks with a scale.
+[[nodiscard]] constexpr bool is_quantized(DType dtype) noexcept { return dtype == DType::kQ8_0 || dtype == DType::kQ4_0; }
+
+/// Elements that are stored together.
+[[nodiscard]] constexpr std::size_t block_size(DType dtype) noexcept { return is_quantized(dtype) ? 32 : 1; }
+
+/// Bytes of one block: of one element, where there are no blocks.
 [[nodiscard]] constexpr std::size_t size_of(DType dtype) noexcept {
   switch (dtype) {
+    case DType::kQ8_0: return 34;
+    case DType::kQ4_0: return 18;
     case DType::kF64:
     case DType::kI64: return 8;
     case DType::kF32:
@@ -26,8 +39,17 @@ enum class DType : std::uint8_t { kF32, kF16, kBF16, kF64, kI64, kI32, kI16, kI8
   return 0;
 }
 
+/// Blocks in a row of `count` elements.
+[[nodiscard]] constexpr std::size_t num_blocks(DType dtype, std::size_t count) noexcept {
+  return count / block_size(dtype) + (count % block_size(dtype) != 0 ? 1 : 0);
+}
+/// Bytes of a row of `count` elements.
+[[nodiscard]] constexpr std::size_t row_bytes(DType dtype, std::size_t count) noexcept {
+  return num_blocks(dtype, count) * size_of(dtype);
+}
+
 [[nodiscard]] constexpr std::string_view name_of(DType dtype) noexcept {
-  constexpr std::string_view names[] = {"F32", "F16", "BF16", "F64", "I64", "I32", "I16", "I8", "U8", "BOOL"};
+  constexpr std::string_view names[] = {"F32", "F16", "BF16", "F64", "I64", "I32", "I16", "I8", "U8", "BOOL", "Q8_0", "Q4_0"};
   return names[static_cast<std::size_t>(dtype)];
 }
 

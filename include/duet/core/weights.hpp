@@ -39,9 +39,26 @@ struct TensorView {
   return text + "]";
 }
 
+/// What a part wants a tensor for.
+enum class TensorUse : unsigned char {
+  kVector,  ///< numbers that are copied: norms, biases, position embeddings of an image
+  kTable,   ///< rows looked up by id
+  kMatrix,  ///< a linear map
+};
+
+/// A tensor that a part asks for.
+struct TensorRequest {
+  std::string_view name;         ///< as stored
+  std::string_view part;         ///< in Duet's words: "layers.0.mlp.up_proj.weight"
+  std::span<const Index> shape;  ///< as stored
+  TensorUse use = TensorUse::kVector;
+  WeightLayout layout = WeightLayout::kOutIn;
+};
+
 /// Where weights come from: a checkpoint on disk, a test's memory, random numbers for a benchmark. `find` gets the shape
 /// that will be expected, for sources that make tensors up; it returns nothing for a tensor that is not there. The
-/// memory must outlive the model built from it.
+/// memory must outlive the model built from it. A source that also has find(const TensorRequest&) is asked that instead: it
+/// may answer for a matrix or a table with quantized rows, [out, in].
 template <class S>
 concept WeightSource = requires(const S& source, std::string_view name, std::span<const Index> shape) {
   { source.find(name, shape) } -> std::same_as<std::optional<TensorView>>;
@@ -70,8 +87,12 @@ class Weights {
   template <WeightSource Source>
   explicit Weights(const Source& source, TensorNames* used = nullptr)
       : source_(&source),
-        find_([](const void* self, std::string_view name, std::span<const Index> shape) {
-          return static_cast<const Source*>(self)->find(name, shape);
+        find_([](const void* self, const TensorRequest& request) {
+          if constexpr (requires(const Source& s) { s.find(request); }) {
+            return static_cast<const Source*>(self)->find(request);
+          } else {
+            return static_cast<const Source*>(self)->find(request.name, request.shape);
+          }
         }),
         contains_([](const void* self, std::string_view name) { return static_cast<const Source*>(self)->contains(name); }),
         where_([](const void* self, std::string_view name) -> std::string {
@@ -102,19 +123,20 @@ class Weights {
   /// Whether the checkpoint holds the tensor that `name` (".weight" and all) stands for.
   [[nodiscard]] bool contains(std::string_view name) const { return contains_(source_, stored_name(name).full); }
 
-  /// A tensor of floats and of exactly `shape`. Throws Error{kMissingTensor}, {kShapeMismatch} or {kUnsupportedDtype}, naming
-  /// the tensor and its file.
-  [[nodiscard]] TensorView tensor(std::string_view name, std::initializer_list<Index> shape) const {
-    const std::string full = stored_name(name).full;
-    TensorView view = checked(full, std::span(shape.begin(), shape.size()));
-    require_float(view, full);
+  /// The table "name.weight" of exactly [rows, cols], floats or quantized. Throws Error{kMissingTensor}, {kShapeMismatch} or
+  /// {kUnsupportedDtype}, naming the tensor and its file.
+  [[nodiscard]] TensorView table(std::string_view name, Index rows, Index cols) const {
+    const std::string leaf = concat(name, ".weight"), full = stored_name(leaf).full, part = path_ + leaf;
+    const Index shape[] = {rows, cols};
+    TensorView view = checked({full, part, shape, TensorUse::kTable});
+    require_weight(view, full);
     return view;
   }
   /// Values of any stored shape with `size` elements in all, as floats.
   [[nodiscard]] std::vector<float> vector(std::string_view name, Index size) const {
-    const std::string full = stored_name(name).full;
+    const std::string full = stored_name(name).full, part = concat(path_, name);
     const Index flat[] = {size};
-    const TensorView view = found(full, flat);
+    const TensorView view = found({full, part, flat});
     if (view.size() != size) throw mismatch(full, view, flat);
     return floats(view, full, 0, size);
   }
@@ -140,14 +162,12 @@ class Weights {
       while (end < parts.size() && stored_name(parts[end].name).full == stored.full) total += parts[end++].out_features;
       const bool out_in = stored.layout == WeightLayout::kOutIn;
       const std::string weight_name = stored.full + ".weight", bias_name = stored.full + ".bias";
+      const std::string part = concat(path_, parts[begin].name, ".weight");
       const Index shape[] = {out_in ? total : in_features, out_in ? in_features : total};
-      // A convolution whose kernel is its stride is a linear map of the patch: trailing extents fold into the input.
-      const TensorView view = found(weight_name, shape);
-      if (!folds_to(view.shape, shape)) throw mismatch(weight_name, view, shape);
-      require_float(view, weight_name);
-      const WeightMatrix whole{view.data, view.dtype, stored.layout, total, in_features, shape[1]};
+      const TensorView view = found({weight_name, part, shape, TensorUse::kMatrix, stored.layout});
+      const WeightMatrix whole = matrix_of(view, weight_name, stored.layout, total, in_features);
       std::optional<TensorView> bias_view;
-      if (bias == Bias::kRequired) bias_view = checked(bias_name, std::span(&total, 1));
+      if (bias == Bias::kRequired) bias_view = checked({bias_name, part, std::span(&total, 1)});
       for (Index offset = 0; begin < end; offset += parts[begin++].out_features) {
         const Index count = parts[begin].out_features;
         result.push_back({whole.outputs(offset, count), {}});
@@ -187,24 +207,38 @@ class Weights {
     return {prefix_ + path + std::string(suffix), WeightLayout::kOutIn};
   }
 
-  [[nodiscard]] TensorView found(const std::string& full, std::span<const Index> shape) const {
-    std::optional<TensorView> view = find_(source_, full, shape);
+  [[nodiscard]] TensorView found(const TensorRequest& request) const {
+    std::optional<TensorView> view = find_(source_, request);
     if (!view) {
-      throw Error(ErrorKind::kMissingTensor, where_(source_, full), concat("no tensor ", full),
-                  concat("one of shape ", shape_text(shape)),
+      throw Error(ErrorKind::kMissingTensor, where_(source_, request.name), concat("no tensor ", request.name),
+                  concat("one of shape ", shape_text(request.shape)),
                   "does config.json belong to this checkpoint, and is the download complete?");
     }
-    if (used_ != nullptr) used_->insert(full);
+    if (used_ != nullptr) used_->emplace(request.name);
     return *std::move(view);
   }
-  [[nodiscard]] TensorView checked(const std::string& full, std::span<const Index> shape) const {
-    TensorView view = found(full, shape);
-    if (!std::ranges::equal(view.shape, shape)) throw mismatch(full, view, shape);
+  [[nodiscard]] TensorView checked(const TensorRequest& request) const {
+    TensorView view = found(request);
+    if (!std::ranges::equal(view.shape, request.shape)) throw mismatch(request.name, view, request.shape);
     return view;
   }
-  [[nodiscard]] Error mismatch(const std::string& full, const TensorView& view, std::span<const Index> shape) const {
-    return {ErrorKind::kShapeMismatch, where_(source_, full) + ": " + full, shape_text(view.shape), shape_text(shape),
+  [[nodiscard]] Error mismatch(std::string_view full, const TensorView& view, std::span<const Index> shape) const {
+    return {ErrorKind::kShapeMismatch, concat(where_(source_, full), ": ", full), shape_text(view.shape), shape_text(shape),
             "does config.json belong to this checkpoint?"};
+  }
+  [[nodiscard]] WeightMatrix matrix_of(const TensorView& view, const std::string& full, WeightLayout layout, Index out_features,
+                                       Index in_features) const {
+    require_weight(view, full);
+    if (is_quantized(view.dtype)) layout = WeightLayout::kOutIn;
+    const bool out_in = layout == WeightLayout::kOutIn;
+    const Index shape[] = {out_in ? out_features : in_features, out_in ? in_features : out_features};
+    // A convolution whose kernel is its stride is a linear map of the patch: trailing extents fold into the input.
+    if (!folds_to(view.shape, shape)) throw mismatch(full, view, shape);
+    const auto block = static_cast<Index>(block_size(view.dtype));
+    return {view.data, view.dtype, layout, out_features, in_features, (shape[1] + block - 1) / block * block};
+  }
+  void require_weight(const TensorView& view, const std::string& full) const {
+    if (!is_quantized(view.dtype)) require_float(view, full);
   }
   void require_float(const TensorView& view, const std::string& full) const {
     if (view.dtype == DType::kF32 || view.dtype == DType::kF16 || view.dtype == DType::kBF16) return;
@@ -236,7 +270,7 @@ class Weights {
   }
 
   const void* source_;
-  std::optional<TensorView> (*find_)(const void*, std::string_view, std::span<const Index>);
+  std::optional<TensorView> (*find_)(const void*, const TensorRequest&);
   bool (*contains_)(const void*, std::string_view);
   std::string (*where_)(const void*, std::string_view);
   TensorNames* used_;

@@ -56,6 +56,10 @@ class Checkpoint {
     return *it->second->tensors.find(name);
   }
   [[nodiscard]] bool contains(std::string_view name) const { return file_of_.find(name) != file_of_.end(); }
+  /// Gives back the memory of a tensor that has been read and will not be soon.
+  void release(std::string_view name) const noexcept {
+    if (const auto it = file_of_.find(name); it != file_of_.end()) it->second->tensors.release(name);
+  }
   /// The name of the file that holds a tensor, or would hold it.
   [[nodiscard]] std::string where(std::string_view name) const {
     const auto it = file_of_.find(name);

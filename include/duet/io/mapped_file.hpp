@@ -52,6 +52,14 @@ class MappedFile {
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
     return {mapped_ ? mapped_.get() : copy_.data(), size_};
   }
+  /// Gives back the memory of a part of the file that has been read. It can still be read, from the file again.
+  void release(std::span<const std::byte> part) const noexcept {
+    if (!mapped_) return;
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    const auto offset = static_cast<std::size_t>(part.data() - mapped_.get());
+    const std::size_t begin = (offset + page - 1) / page * page, end = (offset + part.size()) / page * page;
+    if (begin < end) ::madvise(mapped_.get() + begin, end - begin, MADV_DONTNEED);
+  }
 
  private:
   struct Descriptor {

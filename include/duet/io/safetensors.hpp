@@ -25,6 +25,9 @@ namespace duet {
 /// any is used, and the tensors must fill the data from end to end without holes or overlap. Views are of no particular
 /// alignment, and values are not looked at (NaN passes).
 ///
+/// The format has no quantized dtypes. Such a tensor is stored as U8, [rows, bytes of a row], and the metadata hold, under
+/// its name, what it is: {"dtype":"Q8_0","shape":[rows,cols]}. Any reader of safetensors opens such a file.
+///
 /// Errors  kFileNotReadable; kMalformedFile, naming file and tensor
 /// Cost    the header is parsed; data is not touched
 /// Source  safetensors, README "Format"
@@ -51,6 +54,11 @@ class SafetensorsFile {
     }
     return &it->second.view;
   }
+  /// Gives back the memory of a tensor that has been read. It can still be read, from the file again.
+  void release(std::string_view name) const noexcept {
+    const auto it = tensors_.find(name);
+    if (it != tensors_.end() && file_) file_->release({it->second.view.data, static_cast<std::size_t>(it->second.bytes)});
+  }
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
   /// Bytes of all tensors.
   [[nodiscard]] std::uint64_t data_bytes() const noexcept { return data_bytes_; }
@@ -61,6 +69,7 @@ class SafetensorsFile {
   struct Tensor {
     TensorView view;
     std::string foreign_dtype;  // empty when view.dtype says it
+    std::uint64_t bytes = 0;
   };
 
   void parse(std::span<const std::byte> bytes) {
@@ -98,8 +107,31 @@ class SafetensorsFile {
       } else {
         stored.foreign_dtype = std::move(tensor->dtype);
       }
+      stored.bytes = tensor->data_offsets[1] - tensor->data_offsets[0];
+      const auto description = metadata_.find(tensor->name);
+      if (dtype == DType::kU8 && description != metadata_.end()) read_quantized(description->first, description->second, stored.view);
       names_.push_back(std::move(tensor->name));
     }
+  }
+
+  /// Makes a view of bytes the quantized tensor that its metadata tell of.
+  void read_quantized(const std::string& name, const std::string& text, TensorView& view) const {
+    const std::string where = concat(where_, ": __metadata__ of ", detail::shown(name));
+    const nlohmann::json json = parse_json(text, where);
+    const JsonView description(json, where);
+    const auto named = description.get<std::string>("dtype");
+    const auto shape = description.get<std::vector<Index>>("shape");
+    const DType dtype = named == name_of(DType::kQ8_0) ? DType::kQ8_0 : DType::kQ4_0;
+    if (named != name_of(dtype) || shape.size() != 2 || shape[0] < 0 || shape[1] < 0 || shape[1] >> 56 != 0) {
+      throw Error(ErrorKind::kMalformedFile, where, detail::shown(text), "a dtype Q8_0 or Q4_0 and a shape of two extents");
+    }
+    const std::vector<Index> bytes = {shape[0], static_cast<Index>(row_bytes(dtype, static_cast<std::size_t>(shape[1])))};
+    if (view.dtype != DType::kU8 || view.shape != bytes) {
+      throw Error(ErrorKind::kMalformedFile, tensor_text(name), concat(name_of(view.dtype), " ", shape_text(view.shape)),
+                  concat("U8 ", shape_text(bytes), ", as ", named, " ", shape_text(shape), " takes"));
+    }
+    view.dtype = dtype;
+    view.shape = shape;
   }
 
   /// What people put in the place of such a file. The first bytes of all these spell an impossible header length.

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -19,65 +20,139 @@
 
 namespace duet {
 
-namespace detail {
+/// What a safetensors header says of a tensor. Quantized: see SafetensorsFile.
+struct TensorEntry {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<Index> shape;
 
-inline std::string safetensors_header(std::span<const NamedTensor* const> tensors,
-                                      const std::map<std::string, std::string>& metadata, const std::string& where) {
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
-  std::set<std::string_view> names = {"__metadata__"};
-  std::uint64_t offset = 0;
-  for (const NamedTensor* tensor : tensors) {
-    const std::string tensor_where = concat(where, ": tensor ", tensor->name);
-    if (!names.insert(tensor->name).second) {
-      throw Error(ErrorKind::kInvalidArgument, tensor_where, "a name that is taken", "a name for each tensor");
+  /// Errors  kInvalidArgument for a shape whose bytes cannot be counted
+  [[nodiscard]] std::uint64_t bytes() const {
+    std::uint64_t size = 1;
+    for (std::size_t i = 0; i < shape.size(); ++i) {
+      const auto extent = static_cast<std::uint64_t>(shape[i]);
+      const bool is_row = i + 1 == shape.size();
+      if (shape[i] < 0 || extent >> 56 != 0 || __builtin_mul_overflow(size, is_row ? row_bytes(dtype, extent) : extent, &size)) {
+        throw Error(ErrorKind::kInvalidArgument, concat("tensor ", name), shape_text(shape), "a shape that fits into a file");
+      }
     }
-    std::uint64_t size = size_of(tensor->dtype);
-    for (const Index extent : tensor->shape) {
-      if (extent < 0 || __builtin_mul_overflow(size, static_cast<std::uint64_t>(extent), &size)) size = UINT64_MAX;
-    }
-    if (size != tensor->data.size()) {
-      throw Error(ErrorKind::kInvalidArgument, tensor_where, concat(tensor->data.size(), " bytes of data"),
-                  concat("those of ", name_of(tensor->dtype), " ", shape_text(tensor->shape)));
-    }
-    // A list is pushed, not indexed by name: ordered_json looks names up one by one.
-    header.get_ref<nlohmann::ordered_json::object_t&>().emplace_back(
-        tensor->name, nlohmann::ordered_json{{"dtype", name_of(tensor->dtype)},
-                                             {"shape", tensor->shape},
-                                             {"data_offsets", {offset, offset + tensor->data.size()}}});
-    offset += tensor->data.size();
+    return shape.empty() ? size_of(dtype) : size;
   }
-  std::string text;
-  try {
-    text = header.dump();
-  } catch (const nlohmann::json::exception& e) {
-    throw Error(ErrorKind::kInvalidArgument, where, e.what(), "names and metadata in UTF-8");
-  }
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  return text;
-}
+};
 
-}  // namespace detail
-
-/// Writes a safetensors file. It appears whole or not at all (written beside its place, then renamed over it). Tensors of
-/// wider elements come first, otherwise in the given order, so that each is aligned to its element in the file.
+/// A safetensors file that is written tensor by tensor, and appears whole or not at all (written beside its place, then renamed
+/// over it).
+///
+///     SafetensorsWriter writer(path, {{"a", DType::kF32, {2, 3}}, {"b", DType::kQ8_0, {4, 64}}});
+///     writer.write(bytes of a);  writer.write(bytes of b);
+///     writer.commit();
 ///
 /// Errors  kFileNotReadable when it cannot be written; kInvalidArgument for a name given twice, a name that is not UTF-8,
 ///         data that does not match dtype and shape. A file that was there before is then untouched.
+class SafetensorsWriter {
+ public:
+  SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorEntry> tensors,
+                    std::map<std::string, std::string> metadata = {})
+      : where_(path.string()), tensors_(std::move(tensors)), file_(path) {
+    std::string header = header_text(std::move(metadata));
+    std::byte length[8];
+    for (std::size_t i = 0; i < 8; ++i) length[i] = static_cast<std::byte>(std::uint64_t{header.size()} >> (8 * i) & 0xff);
+    file_.write(length);
+    file_.write(std::as_bytes(std::span(header)));
+  }
+
+  /// The data of the next tensor.
+  void write(std::span<const std::byte> data) {
+    if (next_ == tensors_.size()) {
+      throw Error(ErrorKind::kInvalidArgument, where_, "one tensor more", concat(next_, ", as announced"));
+    }
+    check_bytes(tensors_[next_], data.size());
+    file_.write(data);
+    ++next_;
+  }
+  void commit() {
+    if (next_ != tensors_.size()) {
+      throw Error(ErrorKind::kInvalidArgument, where_, concat(next_, " tensors"), concat(tensors_.size(), ", as announced"));
+    }
+    file_.commit();
+  }
+
+ private:
+  void check_bytes(const TensorEntry& tensor, std::size_t size) const {
+    if (tensor.bytes() == size) return;
+    throw Error(ErrorKind::kInvalidArgument, concat(where_, ": tensor ", tensor.name), concat(size, " bytes of data"),
+                concat("those of ", name_of(tensor.dtype), " ", shape_text(tensor.shape)));
+  }
+
+  [[nodiscard]] std::string header_text(std::map<std::string, std::string> metadata) const {
+    using Json = nlohmann::ordered_json;
+    Json header = Json::object();
+    // A list is pushed, not indexed by name: ordered_json looks names up one by one.
+    auto& list = header.get_ref<Json::object_t&>();
+    for (const TensorEntry& tensor : tensors_) {
+      if (!is_quantized(tensor.dtype)) continue;
+      metadata[tensor.name] = Json{{"dtype", name_of(tensor.dtype)}, {"shape", tensor.shape}}.dump();
+    }
+    if (!metadata.empty()) list.emplace_back("__metadata__", metadata);
+    std::set<std::string_view> names = {"__metadata__"};
+    std::uint64_t offset = 0;
+    for (const TensorEntry& tensor : tensors_) {
+      if (!names.insert(tensor.name).second) {
+        throw Error(ErrorKind::kInvalidArgument, concat(where_, ": tensor ", tensor.name), "a name that is taken", "a name for each tensor");
+      }
+      std::vector<Index> shape = tensor.shape;
+      if (is_quantized(tensor.dtype)) shape.back() = static_cast<Index>(row_bytes(tensor.dtype, static_cast<std::size_t>(shape.back())));
+      const std::uint64_t size = tensor.bytes();
+      list.emplace_back(tensor.name, Json{{"dtype", name_of(is_quantized(tensor.dtype) ? DType::kU8 : tensor.dtype)},
+                                          {"shape", shape},
+                                          {"data_offsets", {offset, offset + size}}});
+      if (__builtin_add_overflow(offset, size, &offset)) {
+        throw Error(ErrorKind::kInvalidArgument, where_, "more bytes than can be counted", "tensors that fit into a file");
+      }
+    }
+    std::string text;
+    try {
+      text = header.dump();
+    } catch (const nlohmann::json::exception& e) {
+      throw Error(ErrorKind::kInvalidArgument, where_, e.what(), "names and metadata in UTF-8");
+    }
+    text.resize((text.size() + 7) / 8 * 8, ' ');
+    return text;
+  }
+
+  std::string where_;
+  std::vector<TensorEntry> tensors_;
+  FileInTheMaking file_;
+  std::size_t next_ = 0;
+};
+
+/// Wider elements first, otherwise as they stand: so each tensor is aligned to its element in a file.
+template <class Tensor>
+void sort_for_alignment(std::vector<Tensor>& tensors) {
+  const auto width = [](const Tensor& tensor) {
+    const DType dtype = [&] {
+      if constexpr (std::is_pointer_v<Tensor>) {
+        return tensor->dtype;
+      } else {
+        return tensor.dtype;
+      }
+    }();
+    return is_quantized(dtype) ? std::size_t{2} : size_of(dtype);
+  };
+  std::ranges::stable_sort(tensors, std::ranges::greater{}, width);
+}
+
+/// Writes tensors that are in memory, ordered for alignment. Errors as SafetensorsWriter's.
 inline void write_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
                               const std::map<std::string, std::string>& metadata = {}) {
   std::vector<const NamedTensor*> order;
   for (const NamedTensor& tensor : tensors) order.push_back(&tensor);
-  std::ranges::stable_sort(order, std::ranges::greater{}, [](const NamedTensor* tensor) { return size_of(tensor->dtype); });
-  const std::string header = detail::safetensors_header(order, metadata, path.string());
-
-  FileInTheMaking file(path);
-  std::byte length[8];
-  for (std::size_t i = 0; i < 8; ++i) length[i] = static_cast<std::byte>(std::uint64_t{header.size()} >> (8 * i) & 0xff);
-  file.write(length);
-  file.write(std::as_bytes(std::span(header)));
-  for (const NamedTensor* tensor : order) file.write(tensor->data);
-  file.commit();
+  sort_for_alignment(order);
+  std::vector<TensorEntry> entries;
+  for (const NamedTensor* tensor : order) entries.push_back({tensor->name, tensor->dtype, tensor->shape});
+  SafetensorsWriter writer(path, std::move(entries), metadata);
+  for (const NamedTensor* tensor : order) writer.write(tensor->data);
+  writer.commit();
 }
 
 }  // namespace duet

@@ -31,21 +31,28 @@ class TensorStore {
   /// A new tensor's view, and its memory to be filled.
   /// Errors  kInvalidArgument for a shape that no memory can hold
   std::pair<const TensorView&, std::span<std::byte>> add(std::string name, DType dtype, std::span<const Index> shape) {
-    std::uint64_t size = size_of(dtype);
-    for (const Index extent : shape) {
-      if (extent < 0 || __builtin_mul_overflow(size, static_cast<std::uint64_t>(extent), &size) || size >> 62 != 0) {
+    std::uint64_t size = 1;
+    for (std::size_t i = 0; i < shape.size(); ++i) {
+      const bool is_row = i + 1 == shape.size();
+      const auto extent = static_cast<std::uint64_t>(shape[i]);
+      const std::uint64_t factor = is_row ? row_bytes(dtype, extent) : extent;
+      if (shape[i] < 0 || extent >> 56 != 0 || __builtin_mul_overflow(size, factor, &size) || size >> 62 != 0) {
         throw Error(ErrorKind::kInvalidArgument, name, shape_text(shape), "a shape that fits into memory");
       }
     }
+    if (shape.empty()) size = size_of(dtype);
     Tensor& tensor = tensors_[std::move(name)];
     tensor.memory = AlignedBuffer<std::byte>(size);
     tensor.view = {tensor.memory.data(), dtype, {shape.begin(), shape.end()}};
     bytes_ += size;
+    elements_ += static_cast<std::uint64_t>(tensor.view.size());
     return {tensor.view, {tensor.memory.data(), tensor.memory.size()}};
   }
 
   /// Bytes of all tensors.
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
+  /// Elements of all tensors.
+  [[nodiscard]] std::uint64_t elements() const noexcept { return elements_; }
 
  private:
   struct Tensor {
@@ -53,12 +60,24 @@ class TensorStore {
     TensorView view;
   };
   std::map<std::string, Tensor, std::less<>> tensors_;
-  std::uint64_t bytes_ = 0;
+  std::uint64_t bytes_ = 0, elements_ = 0;
 };
 
 namespace detail {
 
-inline bool is_weight_dtype(DType dtype) { return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16; }
+inline bool is_weight_dtype(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || is_quantized(dtype);
+}
+
+/// The dtype of a tensor among weights that are to be stored as `wanted`. What is copied anyway stays exact. Where four bits cost
+/// most for what they save, eight are kept: where words come in and go out, and the values of attention, which are small
+/// matrices whose every error reaches the result.
+inline DType dtype_among(DType wanted, const TensorRequest& request) {
+  if (!is_quantized(wanted)) return wanted;
+  if (request.use == TensorUse::kVector) return DType::kF32;
+  const bool is_dear = request.use == TensorUse::kTable || request.part.ends_with("lm_head.weight") || request.part.ends_with(".v_proj.weight");
+  return is_dear ? DType::kQ8_0 : wanted;
+}
 
 /// Writes `value` as F32, F16 or BF16, rounded to nearest even.
 inline void put_float(float value, DType dtype, std::byte* to) {

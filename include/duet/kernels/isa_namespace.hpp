@@ -20,6 +20,13 @@
 #define DUET_X86 0
 #endif
 
+// The compiler may not carry values past this point in registers that it could find in memory.
+#if defined(__GNUC__) || defined(__clang__)
+#define DUET_MEMORY_BARRIER() __asm__ volatile("" : : : "memory")
+#else
+#define DUET_MEMORY_BARRIER() static_cast<void>(0)
+#endif
+
 // Loops over registers must vanish: an array that a loop indexes lives in memory, and g++ -O2 keeps such loops.
 #if defined(__clang__)
 #define DUET_UNROLL _Pragma("clang loop unroll(full)")

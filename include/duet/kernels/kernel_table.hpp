@@ -6,14 +6,17 @@
 
 #include "duet/core/error.hpp"
 #include "duet/kernels/matmul_types.hpp"
-#include "duet/kernels/simd/matmul_avx2.hpp"
-#include "duet/kernels/simd/matmul_avx512.hpp"
-#include "duet/kernels/simd/matmul_portable.hpp"
+#include "duet/kernels/simd/quantized_avx2.hpp"
+#include "duet/kernels/simd/quantized_avx512.hpp"
+#include "duet/kernels/simd/quantized_portable.hpp"
 
 namespace duet::kernels {
 
 /// Instruction sets that kernels are written for.
-enum class Isa : unsigned char { kPortable, kAvx2, kAvx512 };
+enum class Isa : unsigned char { kPortable, kAvx2, kAvx512, kAvx512Vnni };
+
+/// All of them, the fastest first.
+inline constexpr Isa kIsas[] = {Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2, Isa::kPortable};
 
 /// The kernels of one instruction set. A model gets a pointer to one when it is loaded: there is no global choice, and a
 /// test may hold models of two sets in one process.
@@ -21,6 +24,7 @@ struct KernelTable {
   Isa isa;
   std::string_view name;
   MatmulKernels matmul;
+  QuantizedKernels quantized;
 };
 
 inline namespace DUET_ISA_NAMESPACE {
@@ -32,9 +36,10 @@ inline bool supports(Isa isa) noexcept {
   __builtin_cpu_init();
   // Every processor with AVX2 converts half floats (F16C); clang 14 cannot ask for it by name.
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (isa == Isa::kAvx2) return avx2;
-  return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  if (isa == Isa::kAvx512Vnni) return avx512 && __builtin_cpu_supports("avx512vnni");
+  return isa == Isa::kAvx512 ? avx512 : avx2;
 #else
   return false;
 #endif
@@ -42,12 +47,14 @@ inline bool supports(Isa isa) noexcept {
 
 /// Requires supports(isa)
 inline const KernelTable& kernel_table(Isa isa) noexcept {
-  static constexpr KernelTable portable_table{Isa::kPortable, "portable", portable::kMatmulKernels};
+  static constexpr KernelTable portable_table{Isa::kPortable, "portable", portable::kMatmulKernels, portable::kQuantizedKernels};
 #if DUET_X86
-  static constexpr KernelTable avx2_table{Isa::kAvx2, "avx2", avx2::kMatmulKernels};
-  static constexpr KernelTable avx512_table{Isa::kAvx512, "avx512", avx512::kMatmulKernels};
+  static constexpr KernelTable avx2_table{Isa::kAvx2, "avx2", avx2::kMatmulKernels, avx2::kQuantizedKernels};
+  static constexpr KernelTable avx512_table{Isa::kAvx512, "avx512", avx512::kMatmulKernels, avx2::kQuantizedKernels};
+  static constexpr KernelTable vnni_table{Isa::kAvx512Vnni, "avx512vnni", avx512::kMatmulKernels, avx512::kQuantizedKernels};
   if (isa == Isa::kAvx2) return avx2_table;
   if (isa == Isa::kAvx512) return avx512_table;
+  if (isa == Isa::kAvx512Vnni) return vnni_table;
 #endif
   static_cast<void>(isa);
   return portable_table;
@@ -57,13 +64,13 @@ inline const KernelTable& kernel_table(Isa isa) noexcept {
 /// Errors  kInvalidArgument when DUET_ISA names none, or one this processor lacks
 inline const KernelTable& best_kernel_table() {
   const char* wish = std::getenv("DUET_ISA");
-  for (const Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kPortable}) {
+  for (const Isa isa : kIsas) {
     if (!supports(isa)) continue;
     const KernelTable& table = kernel_table(isa);
     if (wish == nullptr || *wish == '\0' || table.name == wish) return table;
   }
   throw Error(ErrorKind::kInvalidArgument, "environment variable DUET_ISA", std::string("\"") + wish + '"',
-              "portable, avx2 or avx512, as this processor has them");
+              "portable, avx2, avx512 or avx512vnni, as this processor has them");
 }
 
 }  // namespace DUET_ISA_NAMESPACE

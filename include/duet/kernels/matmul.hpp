@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <span>
 
 #include "duet/kernels/kernel_table.hpp"
@@ -16,8 +17,14 @@ namespace detail {
 inline constexpr Index kDecodeBytes = Index{128} << 10;
 
 inline Index row_bytes(const WeightMatrix& w) noexcept {
-  const Index width = w.layout == WeightLayout::kOutIn ? w.in_features : w.out_features;
-  return std::max<Index>(1, width * static_cast<Index>(size_of(w.dtype)));
+  return std::max<Index>(1, static_cast<Index>(duet::row_bytes(w.dtype, static_cast<std::size_t>(w.width()))));
+}
+
+inline bool is_quantized(const MatmulJob& job) noexcept { return duet::is_quantized(job.weight.dtype); }
+
+/// Blocks in a row of x, as quantized weights have them.
+inline Index blocks_of(ConstMatrixView x) noexcept {
+  return static_cast<Index>(num_blocks(DType::kQ8_0, static_cast<std::size_t>(x.cols())));
 }
 
 /// Calls task(job, i) for every job and i in [0, count(job)), in one parallel region.
@@ -32,22 +39,45 @@ void for_each_task(std::span<const MatmulJob> jobs, Threads& threads, Count&& co
   });
 }
 
+/// x as the jobs' weights want it: as floats, rounded to bytes, or both.
 inline void matmul_prefill(ConstMatrixView x, std::span<const MatmulJob> jobs, Workspace& workspace) {
-  const MatmulKernels& kernels = workspace.kernels().matmul;
-  const Index blocks = (x.rows() + kernels.block_rows - 1) / kernels.block_rows;
-  const std::span<float> memory = workspace.array<float>(blocks * kernels.block_rows * x.cols());
-  workspace.threads().run(blocks, [&](Index block) { kernels.pack_rows(x, block, memory.data()); });
-  const PackedRows packed{memory.data(), x.rows(), x.cols()};
+  const MatmulKernels& floats = workspace.kernels().matmul;
+  const QuantizedKernels& bytes = workspace.kernels().quantized;
+  PackedRows packed;
+  if (!std::ranges::all_of(jobs, is_quantized)) {
+    const Index blocks = (x.rows() + floats.block_rows - 1) / floats.block_rows;
+    float* const memory = workspace.array<float>(blocks * floats.block_rows * x.cols()).data();
+    workspace.threads().run(blocks, [&](Index block) { floats.pack_rows(x, block, memory); });
+    packed = {memory, x.rows(), x.cols()};
+  }
+  PackedBlocks rounded;
+  if (std::ranges::any_of(jobs, is_quantized)) {
+    const Index blocks = (x.rows() + bytes.block_rows - 1) / bytes.block_rows;
+    std::int32_t* const memory = workspace.array<std::int32_t>(blocks * blocks_of(x) * bytes.packed_words).data();
+    workspace.threads().run(blocks, [&](Index block) { bytes.pack_rows(x, block, memory); });
+    rounded = {memory, x.rows(), blocks_of(x)};
+  }
+  const auto panel = [&](const MatmulJob& job) { return is_quantized(job) ? bytes.panel : floats.panel; };
   for_each_task(
-      jobs, workspace.threads(),
-      [&](const MatmulJob& job) { return (job.weight.out_features + kernels.panel - 1) / kernels.panel; },
-      [&](std::size_t job, Index i) { kernels.prefill(packed, jobs[job], i * kernels.panel); });
+      jobs, workspace.threads(), [&](const MatmulJob& job) { return (job.weight.out_features + panel(job) - 1) / panel(job); },
+      [&](std::size_t i, Index task) {
+        const MatmulJob& job = jobs[i];
+        is_quantized(job) ? bytes.prefill(rounded, job, task * panel(job)) : floats.prefill(packed, job, task * panel(job));
+      });
 }
 
 /// Jobs with weights [out, in].
 inline void matmul_decode_outputs(ConstMatrixView x, std::span<const MatmulJob> jobs, Workspace& workspace) {
   const MatmulKernels& kernels = workspace.kernels().matmul;
+  const QuantizedKernels& bytes = workspace.kernels().quantized;
   const Index threads = workspace.threads().size();
+  RoundedRows rounded;
+  if (std::ranges::any_of(jobs, is_quantized)) {
+    const Index blocks = blocks_of(x), size = x.rows() * blocks;
+    rounded = {workspace.array<std::int8_t>(size * static_cast<Index>(kBlockSize)).data(), workspace.array<float>(size).data(),
+               workspace.array<std::int32_t>(size).data(), x.rows(), blocks};
+    workspace.threads().run(x.rows(), [&](Index row) { bytes.round_row(x, row, rounded); });
+  }
   const auto task_size = [&](const MatmulJob& job) {
     const Index outputs = job.weight.out_features;
     const Index rounds = std::clamp<Index>(outputs * row_bytes(job.weight) / kDecodeBytes / threads, 1, 16);
@@ -58,7 +88,7 @@ inline void matmul_decode_outputs(ConstMatrixView x, std::span<const MatmulJob> 
       [&](const MatmulJob& job) { return (job.weight.out_features + task_size(job) - 1) / task_size(job); },
       [&](std::size_t job, Index i) {
         const Index size = task_size(jobs[job]), end = std::min((i + 1) * size, jobs[job].weight.out_features);
-        kernels.decode_outputs(x, jobs[job], i * size, end);
+        is_quantized(jobs[job]) ? bytes.decode(rounded, jobs[job], i * size, end) : kernels.decode_outputs(x, jobs[job], i * size, end);
       });
 }
 
@@ -95,10 +125,11 @@ inline void matmul_decode_inputs(ConstMatrixView x, std::span<const MatmulJob> j
 /// out (+)= activation(x · Wᵀ + bias) for every job; the jobs share x, the weights' layout and the parallel regions.
 ///
 /// A row's bits depend on the row, the weights and the phase alone: inputs are summed in an order that the weights' shape
-/// fixes, and outputs never mix.
+/// fixes, and outputs never mix. Quantized weights are multiplied in whole numbers, x rounded to 8 bits: every 32 inputs of a
+/// row have a scale of their own, so that none is off by more than 1/254 of the largest of them.
 ///
 /// Shapes   x [rows, in_features]; job.out [rows, out_features]; out aliases neither x nor another job's out
-/// Requires weights of type F32, F16 or BF16, of any alignment
+/// Requires weights of type F32, F16, BF16, Q8_0 or Q4_0, of any alignment; the jobs' weights of one layout
 /// Cost     2 · rows · in_features · out_features FLOP. kPrefill: weights are converted once per 1032 rows; scratch
 ///          (rows + 12) · in_features floats. kDecode: every weight is read once; scratch for weights [in, out] alone: some
 ///          2 % of their bytes a row

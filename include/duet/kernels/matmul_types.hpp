@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+
+#include "duet/core/quantized_block.hpp"
 #include "duet/core/weight_matrix.hpp"
 #include "duet/kernels/activation_fn.hpp"
 
@@ -25,6 +28,36 @@ struct MatmulJob {
 struct PackedRows {
   const float* data = nullptr;
   Index rows = 0, in_features = 0;
+};
+
+/// A few rows of x rounded to bytes, for quantized weights: each block of 32 inputs has a scale of its own.
+struct RoundedRows {
+  std::int8_t* bytes = nullptr;        ///< [rows, blocks, 32]
+  float* scales = nullptr;             ///< [rows, blocks]
+  std::int32_t* minus_sums = nullptr;  ///< [rows, blocks]: of the bytes
+  Index rows = 0, blocks = 0;
+};
+
+/// Rows of x rounded and packed for the prefill micro-kernel of quantized weights: blocks of `block_rows` rows, each
+/// [blocks, packed_words].
+struct PackedBlocks {
+  const std::int32_t* words = nullptr;
+  Index rows = 0, blocks = 0;
+};
+
+/// The instruction set's share of a matmul by quantized weights, [out, in].
+struct QuantizedKernels {
+  Index block_rows;    ///< rows of x that the micro-kernel takes at once
+  Index panel;         ///< outputs that one prefill task computes
+  Index packed_words;  ///< of a block of inputs, for a block of rows
+  /// Rounds row `row` of x to its place in `to`.
+  void (*round_row)(ConstMatrixView x, Index row, const RoundedRows& to) noexcept;
+  /// Rounds and packs block `block` of rows of x.
+  void (*pack_rows)(ConstMatrixView x, Index block, std::int32_t* packed) noexcept;
+  /// Outputs [begin, begin + panel) of a job, for all rows.
+  void (*prefill)(const PackedBlocks& x, const MatmulJob& job, Index begin) noexcept;
+  /// Outputs [begin, end) of a job, for a few rows, reading each weight once.
+  void (*decode)(const RoundedRows& x, const MatmulJob& job, Index begin, Index end) noexcept;
 };
 
 /// The instruction set's share of a matmul. Work is cut by outputs, or by inputs in parts that the weights alone decide, so

@@ -18,7 +18,7 @@ class Embedding {
   Embedding() = default;
   /// Takes "name.weight".
   Embedding(const Weights& weights, std::string_view name, Index num_embeddings, Index hidden_size)
-      : table_(weights.tensor(std::string(name) + ".weight", {num_embeddings, hidden_size})), hidden_size_(hidden_size) {}
+      : table_(weights.table(name, num_embeddings, hidden_size)), hidden_size_(hidden_size) {}
 
   [[nodiscard]] Index num_embeddings() const noexcept { return table_.shape.empty() ? 0 : table_.shape[0]; }
   [[nodiscard]] Index hidden_size() const noexcept { return hidden_size_; }
@@ -26,9 +26,7 @@ class Embedding {
   /// out = table[id][begin, begin + out.size()).
   void row(Index id, Index begin, std::span<float> out) const {
     DUET_ASSERT(id >= 0 && id < num_embeddings(), "embedding id out of range");
-    const std::size_t element = size_of(table_.dtype);
-    const std::byte* at = table_.data + static_cast<std::size_t>(id * hidden_size_ + begin) * element;
-    kernels::to_float({at, out.size() * element}, table_.dtype, out);
+    kernels::to_float(as_head().row(id), table_.dtype, static_cast<std::size_t>(begin), out);
   }
   void forward(std::span<const TokenId> ids, MatrixView out) const {
     for (std::size_t i = 0; i < ids.size(); ++i) row(ids[i], 0, out.row(static_cast<Index>(i)));
@@ -36,7 +34,8 @@ class Embedding {
 
   /// The same table as the weights of a linear map onto the vocabulary: a tied language-model head.
   [[nodiscard]] WeightMatrix as_head() const noexcept {
-    return {table_.data, table_.dtype, WeightLayout::kOutIn, num_embeddings(), hidden_size_, hidden_size_};
+    const auto block = static_cast<Index>(block_size(table_.dtype));
+    return {table_.data, table_.dtype, WeightLayout::kOutIn, num_embeddings(), hidden_size_, (hidden_size_ + block - 1) / block * block};
   }
 
  private:

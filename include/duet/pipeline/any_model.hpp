@@ -64,7 +64,7 @@ class AnyModel {
 
 struct LoadOptions {
   int threads = 0;               ///< 0: one per core
-  std::optional<DType> weights = std::nullopt;  ///< converted to F32, F16 or BF16 while loading; absent: as stored, in place
+  std::optional<DType> weights = std::nullopt;  ///< converted or quantized while loading; absent: as stored, in place
 };
 
 }  // namespace duet

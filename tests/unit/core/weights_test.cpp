@@ -85,7 +85,7 @@ TEST(Weights, NamesAreJoinedByScopes) {
   EXPECT_TRUE(attention.contains("q_proj.weight"));
   EXPECT_FALSE(attention.contains("k_proj.weight"));
   EXPECT_FALSE(weights.contains("layers.12.self_attn.q_proj.weight"));
-  EXPECT_EQ(attention.tensor("q_proj.weight", {2, 3}).data, source.data("model.layers.12.self_attn.q_proj.weight"));
+  EXPECT_EQ(attention.table("q_proj", 2, 3).data, source.data("model.layers.12.self_attn.q_proj.weight"));
 }
 
 TEST(Weights, UnderAppendsToThePrefixAndForgetsTheScope) {
@@ -139,7 +139,7 @@ TEST(Weights, TableRowMayStandForANameWithoutWeight) {
 
 TEST(Weights, MissingTensorIsNamedWithItsFileAndShape) {
   const MemorySource source;
-  const Error error = error_of([&] { static_cast<void>(Weights(source).under("model").tensor("norm.weight", {8, 2})); });
+  const Error error = error_of([&] { static_cast<void>(Weights(source).under("model").table("norm", 8, 2)); });
   EXPECT_EQ(error.kind(), ErrorKind::kMissingTensor);
   EXPECT_EQ(error.where(), "memory");
   EXPECT_EQ(error.got(), "no tensor model.norm.weight");
@@ -149,19 +149,19 @@ TEST(Weights, MissingTensorIsNamedWithItsFileAndShape) {
 TEST(Weights, WrongShapeSaysBoth) {
   MemorySource source;
   source.add("norm.weight", {8, 2});
-  for (const std::initializer_list<Index> shape : {std::initializer_list<Index>{2, 8}, {16}, {8, 2, 1}, {}}) {
-    const Error error = error_of([&] { static_cast<void>(Weights(source).tensor("norm.weight", shape)); });
+  for (const auto& [rows, cols] : {std::pair<Index, Index>{2, 8}, {16, 1}, {8, 1}, {0, 0}}) {
+    const Error error = error_of([&] { static_cast<void>(Weights(source).table("norm", rows, cols)); });
     EXPECT_EQ(error.kind(), ErrorKind::kShapeMismatch);
     EXPECT_EQ(error.where(), "memory: norm.weight");
     EXPECT_EQ(error.got(), "[8, 2]");
-    EXPECT_EQ(error.expected(), shape_text(shape));
+    EXPECT_EQ(error.expected(), concat("[", rows, ", ", cols, "]"));
   }
 }
 
 TEST(Weights, TensorsAreFloats) {
   MemorySource source;
-  source.add("ids", {8, 2}, DType::kI32);
-  EXPECT_EQ(error_of([&] { static_cast<void>(Weights(source).tensor("ids", {8, 2})); }).kind(), ErrorKind::kUnsupportedDtype);
+  source.add("ids.weight", {8, 2}, DType::kI32);
+  EXPECT_EQ(error_of([&] { static_cast<void>(Weights(source).table("ids", 8, 2)); }).kind(), ErrorKind::kUnsupportedDtype);
 }
 
 TEST(Weights, VectorReadsEveryFloatDtypeOfAnyShape) {

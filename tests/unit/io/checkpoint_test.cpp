@@ -452,5 +452,72 @@ TEST(ConvertedWeights, RoundOnceAndKeepTheirPlace) {
   EXPECT_THROW(ConvertedWeights(checkpoint, DType::kU8), Error);
 }
 
+// A matrix stored [in, out] comes back [out, in]; what is dear keeps eight bits; vectors stay.
+TEST(ConvertedWeights, QuantizeByUse) {
+  TempFolder folder;
+  with_config(folder);
+  std::vector<float> values(40 * 96);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i) * 0.37f);
+  write_safetensors(folder.path() / "model.safetensors", std::vector{NamedTensor::floats("w", {40, 96}, values),
+                                                                     NamedTensor::floats("norm", {40, 96}, values),
+                                                                     NamedTensor::floats("conv", {40, 3, 32}, values)});
+  const auto checkpoint = Checkpoint::open(folder.path());
+  const Index shape[] = {40, 96};
+  const auto find = [&](const ConvertedWeights<Checkpoint>& weights, std::string_view part, TensorUse use, WeightLayout layout) {
+    return *weights.find({use == TensorUse::kVector ? "norm" : "w", part, shape, use, layout});
+  };
+  const auto expect_close = [&](const TensorView& view, auto&& at, float most) {
+    for (Index i = 0; i < view.shape[0]; ++i) {
+      std::vector<float> row(static_cast<std::size_t>(view.shape[1]));
+      StoredRows::of(view).read(i, 0, row);
+      for (Index j = 0; j < view.shape[1]; ++j) ASSERT_NEAR(row[static_cast<std::size_t>(j)], at(i, j), most) << i << ' ' << j;
+    }
+  };
+  const auto straight = [&](Index i, Index j) { return values[static_cast<std::size_t>(i * 96 + j)]; };
+  const auto turned = [&](Index i, Index j) { return straight(j, i); };
+  const float q8 = 1.0f / 254 + 1e-3f, q4 = 1.0f / 8;
+  using enum WeightLayout;
+  {
+    const ConvertedWeights weights(checkpoint, DType::kQ8_0);
+    const TensorView view = find(weights, "mlp.up_proj.weight", TensorUse::kMatrix, kOutIn);
+    EXPECT_EQ(view.dtype, DType::kQ8_0);
+    EXPECT_EQ(view.shape, (std::vector<Index>{40, 96}));
+    expect_close(view, straight, q8);
+    EXPECT_EQ(find(weights, "norm.weight", TensorUse::kVector, kOutIn).data, checkpoint->find("norm")->data);
+    EXPECT_EQ(weights.find({"conv", "patch.weight", shape, TensorUse::kMatrix, kOutIn})->shape, (std::vector<Index>{40, 96}));
+  }
+  {
+    const ConvertedWeights weights(checkpoint, DType::kQ4_0);
+    const TensorView view = find(weights, "mlp.up_proj.weight", TensorUse::kMatrix, kInOut);
+    EXPECT_EQ(view.dtype, DType::kQ4_0);
+    EXPECT_EQ(view.shape, (std::vector<Index>{96, 40})) << "blocks go along the inputs";
+    expect_close(view, turned, q4);
+  }
+  for (const auto& [part, use] : {std::pair("embed_tokens.weight", TensorUse::kTable), {"lm_head.weight", TensorUse::kMatrix},
+                                  {"layers.0.self_attn.v_proj.weight", TensorUse::kMatrix}}) {
+    EXPECT_EQ(find(ConvertedWeights(checkpoint, DType::kQ4_0), part, use, kOutIn).dtype, DType::kQ8_0) << part;
+  }
+}
+
+TEST(ConvertedWeights, QuantizedFilesBecomeFloatsAgain) {
+  TempFolder folder;
+  with_config(folder);
+  std::vector<std::byte> bytes(2 * row_bytes(DType::kQ4_0, 40));
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i % 100);
+  SafetensorsWriter writer(folder.path() / "model.safetensors", {{"w", DType::kQ4_0, {2, 40}}});
+  writer.write(bytes);
+  writer.commit();
+  const auto checkpoint = Checkpoint::open(folder.path());
+  const Index shape[] = {2, 40};
+  const TensorRequest request{"w", "w.weight", shape, TensorUse::kMatrix};
+  const ConvertedWeights floats(checkpoint, DType::kF32), again(checkpoint, DType::kQ8_0);
+  const TensorView view = *floats.find(request);
+  EXPECT_EQ(view.dtype, DType::kF32);
+  std::vector<float> row(40);
+  StoredRows::of(*checkpoint->find("w")).read(1, 0, row);
+  for (Index i = 0; i < 40; ++i) EXPECT_EQ(value_at(view, 40 + i), row[static_cast<std::size_t>(i)]);
+  EXPECT_EQ(again.find(request)->data, checkpoint->find("w")->data) << "what is quantized already is not quantized twice";
+}
+
 }  // namespace
 }  // namespace duet

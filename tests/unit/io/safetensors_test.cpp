@@ -1,5 +1,6 @@
 #include "duet/io/safetensors.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -458,6 +459,49 @@ TEST(SafetensorsWriter, RandomFilesRoundTrip) {
       ASSERT_TRUE(std::equal(tensor.data.begin(), tensor.data.end(), view->data));
     }
   }
+}
+
+// Quantized tensors: bytes to the format, described by its metadata.
+
+TEST(QuantizedTensors, AreBytesToOtherReadersAndBlocksToUs) {
+  const TempFolder folder;
+  const auto path = folder.path() / "q.safetensors";
+  std::vector<std::byte> q8(3 * 2 * size_of(DType::kQ8_0)), q4(2 * size_of(DType::kQ4_0));
+  for (std::size_t i = 0; i < q8.size(); ++i) q8[i] = static_cast<std::byte>(i);
+  SafetensorsWriter writer(path, {{"a", DType::kF32, {1}}, {"w", DType::kQ8_0, {3, 40}}, {"v", DType::kQ4_0, {2, 32}}}, {{"format", "pt"}});
+  const float one = 1.0f;
+  writer.write(std::as_bytes(std::span(&one, 1)));
+  EXPECT_THROW(writer.write(q4), Error) << "the order is the announced one";
+  writer.write(q8);
+  EXPECT_THROW(writer.commit(), Error) << "a tensor is missing";
+  writer.write(q4);
+  writer.commit();
+  const SafetensorsFile file(path);
+  EXPECT_EQ(file.find("w")->dtype, DType::kQ8_0);
+  EXPECT_EQ(file.find("w")->shape, (std::vector<Index>{3, 40}));
+  EXPECT_EQ(file.find("v")->dtype, DType::kQ4_0);
+  EXPECT_TRUE(std::equal(q8.begin(), q8.end(), file.find("w")->data));
+  EXPECT_THAT(TempFolder::read(path), ::testing::HasSubstr(R"("w":{"dtype":"U8","shape":[3,68],)"));
+  EXPECT_EQ(file.metadata().at("format"), "pt");
+}
+
+TEST(QuantizedTensors, MustFitTheirDescription) {
+  const auto file = [](std::string_view description, std::string_view tensor) {
+    return file_with(concat(R"({"__metadata__":{"w":")", description, R"("},"w":)", tensor, "}"), 68);
+  };
+  constexpr std::string_view kBytes = R"({"dtype":"U8","shape":[2,34],"data_offsets":[0,68]})";
+  const std::string good = file(R"({\"dtype\":\"Q8_0\",\"shape\":[2,32]})", kBytes);
+  EXPECT_EQ(open_bytes(good).find("w")->dtype, DType::kQ8_0);
+  expect_malformed(file(R"({\"dtype\":\"Q8_0\",\"shape\":[3,32]})", kBytes), "U8 [2, 34], expected U8 [3, 34]");
+  expect_malformed(file(R"({\"dtype\":\"Q8_0\",\"shape\":[2,33]})", kBytes), "expected U8 [2, 68]");
+  expect_malformed(file(R"({\"dtype\":\"Q8_0\",\"shape\":[2,-5]})", kBytes), "a shape of two extents");
+  expect_malformed(file(R"({\"dtype\":\"Q8_0\",\"shape\":[2,9223372036854775807]})", kBytes), "a shape of two extents");
+  expect_malformed(file(R"({\"dtype\":\"Q5_0\",\"shape\":[2,32]})", kBytes), "a dtype Q8_0 or Q4_0");
+  expect_malformed(file(R"({\"dtype\":\"Q8_0\",\"shape\":[64]})", kBytes), "a shape of two extents");
+  expect_malformed(file(R"(blocks)", kBytes), "JSON");
+  // A note of someone else's about a tensor of floats is none of ours.
+  const std::string note = file("trained on cats", R"({"dtype":"F32","shape":[17],"data_offsets":[0,68]})");
+  EXPECT_EQ(open_bytes(note).find("w")->dtype, DType::kF32);
 }
 
 std::vector<std::string> files_in(const std::filesystem::path& folder) {

@@ -19,7 +19,7 @@ std::vector<std::byte> stored_oddly(const std::vector<T>& values) {
 std::vector<float> converted(const std::vector<std::byte>& odd, DType dtype) {
   const auto stored = std::span(odd).subspan(1);
   std::vector<float> out(stored.size() / size_of(dtype));
-  kernels::to_float(stored, dtype, out);
+  kernels::to_float(stored.data(), dtype, 0, out);
   return out;
 }
 
@@ -46,7 +46,7 @@ TEST(ToFloat, CopiesFloatsBitForBit) {
 }
 
 TEST(ToFloat, NothingToConvert) {
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) kernels::to_float({}, dtype, {});
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0}) kernels::to_float(nullptr, dtype, 0, {});
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ DUET_AVX512 DUET_FLATTEN void on_avx512(Arguments... arguments) noexcept {
 template <class Kernel, class... Arguments>
 [[nodiscard]] auto compiled_for(Isa isa) noexcept -> void (*)(Arguments...) noexcept {
 #if DUET_X86
-  if (isa == Isa::kAvx512) return &on_avx512<Kernel, Arguments...>;
+  if (isa == Isa::kAvx512 || isa == Isa::kAvx512Vnni) return &on_avx512<Kernel, Arguments...>;
   if (isa == Isa::kAvx2) return &on_avx2<Kernel, Arguments...>;
 #endif
   static_cast<void>(isa);

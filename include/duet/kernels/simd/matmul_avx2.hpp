@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
+#include <type_traits>
 
 #include "duet/core/dtype.hpp"
 #include "duet/kernels/isa_namespace.hpp"
@@ -25,6 +27,7 @@ using V = __m256;
 
 /// Eight floats a vector, sixteen registers: a tile of 6 rows by two vectors keeps 12 sums and leaves room to work.
 struct Ops {
+  using Vector = V;
   static constexpr Index kWidth = 8;
   static constexpr int kRows = 6;
 
@@ -40,6 +43,7 @@ struct Ops {
   static void store(float* at, V value) noexcept { _mm256_storeu_ps(at, value); }
   static V broadcast(float value) noexcept { return _mm256_set1_ps(value); }
   static V add(V a, V b) noexcept { return _mm256_add_ps(a, b); }
+  static V mul(V a, V b) noexcept { return _mm256_mul_ps(a, b); }
   static V fma(V a, V b, V c) noexcept { return _mm256_fmadd_ps(a, b, c); }
   static float fma(float a, float b, float c) noexcept { return __builtin_fmaf(a, b, c); }
   /// The sum of each vector's lanes.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
+#include <type_traits>
 
 #include "duet/core/dtype.hpp"
 #include "duet/kernels/isa_namespace.hpp"
@@ -28,6 +30,7 @@ using V = __m512;
 
 /// Sixteen floats a vector, thirty-two registers: a tile of 12 rows by two vectors keeps 24 sums.
 struct Ops {
+  using Vector = V;
   static constexpr Index kWidth = 16;
   static constexpr int kRows = 12;
 
@@ -43,6 +46,7 @@ struct Ops {
   static void store(float* at, V value) noexcept { _mm512_storeu_ps(at, value); }
   static V broadcast(float value) noexcept { return _mm512_set1_ps(value); }
   static V add(V a, V b) noexcept { return _mm512_add_ps(a, b); }
+  static V mul(V a, V b) noexcept { return _mm512_mul_ps(a, b); }
   static V fma(V a, V b, V c) noexcept { return _mm512_fmadd_ps(a, b, c); }
   static float fma(float a, float b, float c) noexcept { return __builtin_fmaf(a, b, c); }
   /// The sum of each vector's lanes.

@@ -1,11 +1,32 @@
 // Few rows: bound by reading weights, so each is read once and in long runs, which the processor fetches ahead of itself.
 // Prefetch instructions would only disturb it. Part of matmul_body.inl.
 
+inline constexpr Index kDecodeOutputs = 256;  // outputs whose sums are kept side by side, for each row
+
+/// Outputs [begin, end) of weights [out, in]. Four quarters of up to 64 weight rows are read side by side: four long runs,
+/// with four chains of sums to hide the latency of the multiply-adds. What is read serves all rows of x while it is in the
+/// first-level cache. `dot(outputs, output, step, row, rows, sums)` writes the dot products of `outputs` weight rows (a
+/// constant), `step` rows apart, with rows [row, row + rows) of x to sums[r * kDecodeOutputs + o * step].
+template <class Dot>
+inline void decode_runs(Index num_rows, const MatmulJob& job, Index begin, Index end, Dot&& dot) noexcept {
+  constexpr int kRuns = 4;
+  constexpr Index kRows = 16;
+  float sums[kRows * kDecodeOutputs];
+  for (Index at = begin; at < end; at += kDecodeOutputs) {
+    const Index count = std::min(kDecodeOutputs, end - at), step = count / kRuns;
+    for (Index row = 0; row < num_rows; row += kRows) {
+      const Index rows = std::min(kRows, num_rows - row);
+      for (Index o = 0; o < step; ++o) dot(std::integral_constant<int, kRuns>{}, at + o, step, row, rows, sums + o);
+      for (Index o = kRuns * step; o < count; ++o) dot(std::integral_constant<int, 1>{}, at + o, Index{1}, row, rows, sums + o);
+      for (Index r = 0; r < rows; ++r) finish(job, row + r, at, count, sums + r * kDecodeOutputs);
+    }
+  }
+}
+
 /// Dot products of `outputs` weight rows, `step` rows apart, with `rows` rows of x. One chain of sums for each pair, whatever
-/// the block. Writes sums[r * sums_stride + o * step].
+/// the block. Writes sums[r * kDecodeOutputs + o * step].
 template <DType dtype, int outputs, int rows>
-inline void dot_block(const WeightMatrix& w, Index output, Index step, const float* x, Index x_stride, float* sums,
-                      Index sums_stride) noexcept {
+inline void dot_block(const WeightMatrix& w, Index output, Index step, const float* x, Index x_stride, float* sums) noexcept {
   constexpr Index kSize = static_cast<Index>(size_of(dtype));
   constexpr int kSums = (outputs * rows + 3) / 4 * 4;
   const std::byte* weight[outputs];
@@ -29,41 +50,24 @@ inline void dot_block(const WeightMatrix& w, Index output, Index step, const flo
       for (Index i = k; i < w.in_features; ++i) {
         total = Ops::fma(load_weight<dtype>(weight[o] + i * kSize), x[r * x_stride + i], total);
       }
-      sums[r * sums_stride + o * step] = total;
+      sums[r * kDecodeOutputs + o * step] = total;
     }
   }
 }
 
-/// Dot products of weight rows output, output + step … with `rows` rows of x, in blocks of four rows and then one by one.
-template <DType dtype, int outputs>
-inline void dot_rows(const WeightMatrix& w, Index output, Index step, ConstMatrixView x, Index row, Index rows, float* sums,
-                     Index sums_stride) noexcept {
-  constexpr int kRows = 4;
-  const float* from = x.data() + row * x.stride();
-  Index r = 0;
-  for (; r + kRows <= rows; r += kRows) {
-    dot_block<dtype, outputs, kRows>(w, output, step, from + r * x.stride(), x.stride(), sums + r * sums_stride, sums_stride);
-  }
-  for (; r < rows; ++r) dot_block<dtype, outputs, 1>(w, output, step, from + r * x.stride(), 0, sums + r * sums_stride, 0);
-}
-
-/// Outputs [begin, end) of weights [out, in]. Four quarters of up to 64 weight rows are read side by side: four long runs,
-/// with four chains of sums to hide the latency of the multiply-adds. What is read serves all rows of x while it is in the
-/// first-level cache.
 template <DType dtype>
 inline void decode_out_in(ConstMatrixView x, const MatmulJob& job, Index begin, Index end) noexcept {
-  constexpr int kOutputs = 4;
-  constexpr Index kBlock = 64 * kOutputs, kRows = 16;
-  float sums[kRows * kBlock];
-  for (Index at = begin; at < end; at += kBlock) {
-    const Index count = std::min(kBlock, end - at), step = count / kOutputs;
-    for (Index row = 0; row < x.rows(); row += kRows) {
-      const Index rows = std::min(kRows, x.rows() - row);
-      for (Index o = 0; o < step; ++o) dot_rows<dtype, kOutputs>(job.weight, at + o, step, x, row, rows, sums + o, kBlock);
-      for (Index o = kOutputs * step; o < count; ++o) dot_rows<dtype, 1>(job.weight, at + o, 1, x, row, rows, sums + o, kBlock);
-      for (Index r = 0; r < rows; ++r) finish(job, row + r, at, count, sums + r * kBlock);
+  decode_runs(x.rows(), job, begin, end, [&](auto outputs, Index output, Index step, Index row, Index rows, float* sums) {
+    constexpr int kTogether = 4;
+    const float* from = x.data() + row * x.stride();
+    Index r = 0;
+    for (; r + kTogether <= rows; r += kTogether) {
+      dot_block<dtype, outputs(), kTogether>(job.weight, output, step, from + r * x.stride(), x.stride(), sums + r * kDecodeOutputs);
     }
-  }
+    for (; r < rows; ++r) {
+      dot_block<dtype, outputs(), 1>(job.weight, output, step, from + r * x.stride(), 0, sums + r * kDecodeOutputs);
+    }
+  });
 }
 
 /// Adds weights [k, k + inputs) of the [in, out] layout, times x, to sums [outputs].

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 #include "duet/core/dtype.hpp"
 #include "duet/kernels/isa_namespace.hpp"
@@ -17,6 +19,7 @@ struct V {
 };
 
 struct Ops {
+  using Vector = V;
   static constexpr Index kWidth = 4;
   static constexpr int kRows = 4;
 
@@ -49,6 +52,9 @@ struct Ops {
   }
   static V add(V a, V b) noexcept {
     return each([&](int i) { return a.lane[i] + b.lane[i]; });
+  }
+  static V mul(V a, V b) noexcept {
+    return each([&](int i) { return a.lane[i] * b.lane[i]; });
   }
   static V fma(V a, V b, V c) noexcept {
     return each([&](int i) { return a.lane[i] * b.lane[i] + c.lane[i]; });

@@ -103,12 +103,13 @@ inline void multiply_block(const float* x, const float* panel, Index depth, floa
   }
 }
 
-/// As above for a number of rows known only now: the next of a few sizes. Every size sums a row in the same order.
-inline void multiply_rows(Index rows, const float* x, const float* panel, Index depth, float* sums) noexcept {
-  if (rows > Ops::kRows / 2) return multiply_block<Ops::kRows>(x, panel, depth, sums);
-  if (rows > Ops::kRows / 4) return multiply_block<Ops::kRows / 2>(x, panel, depth, sums);
-  if (rows > 1) return multiply_block<(Ops::kRows + 3) / 4>(x, panel, depth, sums);
-  multiply_block<1>(x, panel, depth, sums);
+/// multiply(n) for a number of rows known only now: the next of a few constants. Every size sums a row in the same order.
+template <int most, class Multiply>
+inline void for_rows(Index rows, Multiply&& multiply) noexcept {
+  if (rows > most / 2) return multiply(std::integral_constant<int, most>{});
+  if (rows > most / 4) return multiply(std::integral_constant<int, most / 2>{});
+  if (rows > 1) return multiply(std::integral_constant<int, (most + 3) / 4>{});
+  multiply(std::integral_constant<int, 1>{});
 }
 
 inline void prefill(const PackedRows& x, const MatmulJob& job, Index begin) noexcept {
@@ -123,7 +124,7 @@ inline void prefill(const PackedRows& x, const MatmulJob& job, Index begin) noex
       pack_panel(job.weight, begin, k, depth, panel);
       for (Index r = 0; r < rows; r += Ops::kRows) {
         const float* block = x.data + (tile + r) * x.in_features + k * Ops::kRows;
-        multiply_rows(std::min<Index>(Ops::kRows, rows - r), block, panel, depth, sums + r * kPanel);
+        for_rows<Ops::kRows>(std::min<Index>(Ops::kRows, rows - r), [&](auto n) { multiply_block<n()>(block, panel, depth, sums + r * kPanel); });
       }
     }
     for (Index r = 0; r < rows; ++r) finish(job, tile + r, begin, count, sums + r * kPanel);

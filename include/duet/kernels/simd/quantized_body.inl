@@ -1,0 +1,198 @@
+// Matmul by quantized weights, written once over the byte operations `Bytes` and the vector operations `Ops` and `Lanes` of
+// the namespace that includes this file. No include guard: it is compiled once for each instruction set.
+//
+// x is rounded to bytes, too, each block of 32 inputs with a scale of its own. A block's products are summed exactly, in
+// whole numbers; what they come to is scaled and summed over the blocks in floats.
+
+inline constexpr Index kBlock = static_cast<Index>(kBlockSize);
+
+/// Block `block` of a row of x [count], rounded to 32 bytes, zeros beyond its end. Returns the scale.
+inline float round_block(const float* x, Index count, Index block, std::int8_t* bytes) noexcept {
+  const Index begin = block * kBlock;
+  if (begin + kBlock <= count) return Bytes::round(x + begin, bytes);
+  float padded[kBlock] = {};
+  std::memcpy(padded, x + begin, static_cast<std::size_t>(count - begin) * sizeof(float));
+  return Bytes::round(padded, bytes);
+}
+
+// ---- Few rows: as in matmul_decode.inl.
+
+inline void round_row(ConstMatrixView x, Index row, const RoundedRows& to) noexcept {
+  for (Index b = 0; b < to.blocks; ++b) {
+    const Index at = row * to.blocks + b;
+    to.scales[at] = round_block(x.row(row).data(), x.cols(), b, to.bytes + at * kBlock);
+    to.minus_sums[at] = -Bytes::sum(to.bytes + at * kBlock);
+  }
+}
+
+/// Dot products of `outputs` weight rows, `step` rows apart, with `rows` rows of x. Writes sums[r * kDecodeOutputs + o * step].
+template <DType dtype, int outputs, int rows>
+inline void dot_blocks(const WeightMatrix& w, Index output, Index step, const RoundedRows& x, Index row, float* sums) noexcept {
+  using Dot = typename Bytes::template Dot<dtype>;
+  using Rest = typename Dot::Rest;  // for blocks near the end of a row, beyond which nothing may be read
+  constexpr int kSums = (outputs * rows + 3) / 4 * 4;
+  const std::byte* weight[outputs];
+  DUET_UNROLL for (int o = 0; o < outputs; ++o) weight[o] = w.row(output + o * step);
+  typename Dot::Lanes::Vector sum[kSums];
+  DUET_UNROLL for (int i = 0; i < kSums; ++i) sum[i] = Dot::Lanes::zero();
+  const auto add = [&](auto dot, Index b) {
+    typename Dot::X of_x[rows];
+    DUET_UNROLL for (int r = 0; r < rows; ++r) of_x[r] = dot.read(x, (row + r) * x.blocks + b);
+    DUET_UNROLL for (int o = 0; o < outputs; ++o) {
+      const typename Dot::Weights weights = dot.read(weight[o]);
+      DUET_UNROLL for (int r = 0; r < rows; ++r) sum[o * rows + r] = Dot::add(sum[o * rows + r], weights, of_x[r]);
+      weight[o] += Dot::kBlocks * size_of(dtype);
+    }
+  };
+  Index b = 0;
+  for (; b + Dot::kReads <= x.blocks; b += Dot::kBlocks) add(Dot(), b);
+  for (; b < x.blocks; b += Dot::kBlocks) add(Rest(x.blocks - b), b);
+  float totals[kSums];
+  DUET_UNROLL for (int i = 0; i < kSums; i += 4) Dot::Lanes::store_sums(sum[i], sum[i + 1], sum[i + 2], sum[i + 3], totals + i);
+  for (Index o = 0; o < outputs; ++o) {
+    for (Index r = 0; r < rows; ++r) sums[r * kDecodeOutputs + o * step] = totals[o * rows + r];
+  }
+}
+
+template <DType dtype>
+inline void decode_blocks(const RoundedRows& x, const MatmulJob& job, Index begin, Index end) noexcept {
+  decode_runs(x.rows, job, begin, end, [&](auto outputs, Index output, Index step, Index row, Index rows, float* sums) {
+    constexpr int kTogether = Bytes::kDecodeRows;
+    Index r = 0;
+    for (; r + kTogether <= rows; r += kTogether) {
+      dot_blocks<dtype, outputs(), kTogether>(job.weight, output, step, x, row + r, sums + r * kDecodeOutputs);
+    }
+    for (; r < rows; ++r) dot_blocks<dtype, outputs(), 1>(job.weight, output, step, x, row + r, sums + r * kDecodeOutputs);
+  });
+}
+
+inline void decode_quantized(const RoundedRows& x, const MatmulJob& job, Index begin, Index end) noexcept {
+  job.weight.dtype == DType::kQ8_0 ? decode_blocks<DType::kQ8_0>(x, job, begin, end)
+                                   : decode_blocks<DType::kQ4_0>(x, job, begin, end);
+}
+
+// ---- Many rows: as in matmul_prefill.inl. A lane multiplies a group of inputs at once, which is one word of 32 bits.
+
+static_assert(kTileRows % Bytes::kRows == 0);
+inline constexpr Index kWords = kBlock / Bytes::kGroup;           // of a block
+inline constexpr Index kPackedBlock = (kWords + 1) * Bytes::kRows;  // words of x: [kWords, kRows], and the rows' scales
+inline constexpr Index kPanelBlocks = 8;                          // blocks of weights that are packed at once
+
+/// Weights of kPanel outputs and up to kPanelBlocks blocks of inputs.
+struct BlockPanel {
+  alignas(64) std::int32_t words[kPanelBlocks * kWords * kPanel];  ///< [words, kPanel]
+  alignas(64) std::int32_t starts[kPanelBlocks * kPanel];          ///< [blocks, kPanel]: what a block's sum begins with
+  alignas(64) float scales[kPanelBlocks * kPanel];                 ///< [blocks, kPanel]
+};
+
+inline void pack_blocks(ConstMatrixView x, Index block_of_rows, std::int32_t* packed) noexcept {
+  const Index begin = block_of_rows * Bytes::kRows, rows = std::min<Index>(Bytes::kRows, x.rows() - begin);
+  const Index blocks = (x.cols() + kBlock - 1) / kBlock;
+  std::int32_t* to = packed + block_of_rows * blocks * kPackedBlock;
+  for (Index b = 0; b < blocks; ++b, to += kPackedBlock) {
+    for (Index r = 0; r < Bytes::kRows; ++r) {
+      alignas(32) std::int8_t bytes[kBlock] = {};
+      const float scale = r < rows ? round_block(x.row(begin + r).data(), x.cols(), b, bytes) : 0.0f;
+      std::int32_t words[kWords];
+      Bytes::widen_x(bytes, words);
+      for (Index w = 0; w < kWords; ++w) to[w * Bytes::kRows + r] = words[w];
+      std::memcpy(to + kWords * Bytes::kRows + r, &scale, sizeof scale);
+    }
+  }
+}
+
+/// Blocks [block, block + blocks) of outputs [begin, begin + count), zeros beyond the last one.
+template <DType dtype>
+inline void pack_block_panel(const WeightMatrix& w, Index begin, Index count, Index block, Index blocks, BlockPanel& panel) noexcept {
+  constexpr Index kWidth = Ops::kWidth, kRow = kPanelBlocks * kWords;
+  alignas(64) std::int32_t rows[kWidth * kRow];  // [outputs, words]
+  for (Index half = 0; half < kPanel; half += kWidth) {
+    for (Index j = 0; j < kWidth; ++j) {
+      if (half + j >= count) {
+        std::memset(rows + j * kRow, 0, sizeof(std::int32_t) * kRow);
+        for (Index b = 0; b < blocks; ++b) panel.scales[b * kPanel + half + j] = 0.0f;
+        continue;
+      }
+      const std::byte* from = w.row(begin + half + j) + static_cast<std::size_t>(block) * size_of(dtype);
+      for (Index b = 0; b < blocks; ++b, from += size_of(dtype)) {
+        panel.scales[b * kPanel + half + j] = Bytes::half(from);
+        Bytes::template widen_weights<dtype>(from + kScaleBytes, rows + j * kRow + b * kWords);
+      }
+    }
+    for (Index word = 0; word < blocks * kWords; word += kWidth) {  // squares are turned in registers, the last one with rubbish
+      V square[kWidth];
+      DUET_UNROLL for (Index j = 0; j < kWidth; ++j) square[j] = Ops::load(reinterpret_cast<const float*>(rows + j * kRow + word));
+      Ops::transpose(square);
+      DUET_UNROLL for (Index i = 0; i < kWidth; ++i) {
+        Ops::store(reinterpret_cast<float*>(panel.words + (word + i) * kPanel + half), square[i]);
+      }
+    }
+    for (Index b = 0; b < blocks; ++b) Bytes::start(panel.words + b * kWords * kPanel + half, kPanel, kWords, panel.starts + b * kPanel + half);
+  }
+}
+
+/// sums [rows, kPanel] += x blocks · panel, for `rows` rows of a block of rows.
+template <int rows>
+inline void multiply_panel(const std::int32_t* x, const BlockPanel& panel, Index blocks, float* sums) noexcept {
+  using Integers = typename Bytes::Integers;
+  for (Index b = 0; b < blocks; ++b, x += kPackedBlock) {
+    const std::int32_t *words = panel.words + b * kWords * kPanel, *starts = panel.starts + b * kPanel;
+    Integers low[rows], high[rows];
+    DUET_UNROLL for (int r = 0; r < rows; ++r) {
+      low[r] = Bytes::load(starts);
+      high[r] = Bytes::load(starts + Ops::kWidth);
+    }
+    for (Index word = 0; word < kWords; ++word) {
+      const Integers left = Bytes::load(words + word * kPanel), right = Bytes::load(words + word * kPanel + Ops::kWidth);
+      DUET_UNROLL for (int r = 0; r < rows; ++r) {
+        const Integers value = Bytes::broadcast(x[word * Bytes::kRows + r]);
+        low[r] = Bytes::add_products(low[r], value, left);
+        high[r] = Bytes::add_products(high[r], value, right);
+      }
+    }
+    // Through memory: were they still wanted in registers below, g++ would keep them on the stack above as well.
+    alignas(64) std::int32_t products[rows * kPanel];
+    DUET_UNROLL for (int r = 0; r < rows; ++r) {
+      Bytes::store_products(products + r * kPanel, low[r]);
+      Bytes::store_products(products + r * kPanel + Ops::kWidth, high[r]);
+    }
+    DUET_MEMORY_BARRIER();
+    const float* scales = reinterpret_cast<const float*>(x + kWords * Bytes::kRows);
+    const V left_scale = Ops::load(panel.scales + b * kPanel), right_scale = Ops::load(panel.scales + b * kPanel + Ops::kWidth);
+    for (int r = 0; r < rows; ++r) {
+      float* row = sums + r * kPanel;
+      const V scale = Ops::broadcast(scales[r]);
+      const V left = Bytes::to_float(Bytes::load(products + r * kPanel));
+      const V right = Bytes::to_float(Bytes::load(products + r * kPanel + Ops::kWidth));
+      Ops::store(row, Ops::fma(left, Ops::mul(left_scale, scale), Ops::load(row)));
+      Ops::store(row + Ops::kWidth, Ops::fma(right, Ops::mul(right_scale, scale), Ops::load(row + Ops::kWidth)));
+    }
+  }
+}
+
+template <DType dtype>
+inline void prefill_blocks(const PackedBlocks& x, const MatmulJob& job, Index begin) noexcept {
+  BlockPanel panel;
+  alignas(64) float sums[(kTileRows + Bytes::kRows) * kPanel];
+  const Index count = std::min(kPanel, job.weight.out_features - begin);
+  for (Index tile = 0; tile < x.rows; tile += kTileRows) {
+    const Index rows = std::min(kTileRows, x.rows - tile);
+    std::memset(sums, 0, static_cast<std::size_t>((rows + Bytes::kRows) * kPanel) * sizeof(float));
+    for (Index block = 0; block < x.blocks; block += kPanelBlocks) {
+      const Index blocks = std::min(kPanelBlocks, x.blocks - block);
+      pack_block_panel<dtype>(job.weight, begin, count, block, blocks, panel);
+      for (Index r = 0; r < rows; r += Bytes::kRows) {
+        const std::int32_t* from = x.words + ((tile + r) / Bytes::kRows * x.blocks + block) * kPackedBlock;
+        for_rows<Bytes::kRows>(std::min<Index>(Bytes::kRows, rows - r), [&](auto n) { multiply_panel<n()>(from, panel, blocks, sums + r * kPanel); });
+      }
+    }
+    for (Index r = 0; r < rows; ++r) finish(job, tile + r, begin, count, sums + r * kPanel);
+  }
+}
+
+inline void prefill_quantized(const PackedBlocks& x, const MatmulJob& job, Index begin) noexcept {
+  job.weight.dtype == DType::kQ8_0 ? prefill_blocks<DType::kQ8_0>(x, job, begin) : prefill_blocks<DType::kQ4_0>(x, job, begin);
+}
+
+inline constexpr QuantizedKernels kQuantizedKernels{Bytes::kRows,   kPanel,       kPackedBlock,       &round_row,
+                                                    &pack_blocks, &prefill_quantized, &decode_quantized};
