@@ -28,10 +28,10 @@ inline Index blocks_of(ConstMatrixView x) noexcept {
 }
 
 /// Calls task(job, i) for every job and i in [0, count(job)), in one parallel region.
-template <class Count, class Task>
-void for_each_task(std::span<const MatmulJob> jobs, Threads& threads, Count&& count, Task&& task) {
+template <class Job, class Count, class Task>
+void for_each_task(std::span<const Job> jobs, Threads& threads, Count&& count, Task&& task) {
   Index total = 0;
-  for (const MatmulJob& job : jobs) total += count(job);
+  for (const Job& job : jobs) total += count(job);
   threads.run(total, [&](Index i) {
     std::size_t job = 0;
     for (; i >= count(jobs[job]); ++job) i -= count(jobs[job]);
@@ -92,31 +92,54 @@ inline void matmul_decode_outputs(ConstMatrixView x, std::span<const MatmulJob> 
       });
 }
 
+/// Weights [in, out] that lie side by side in one stored tensor (q, k and v), read as one.
+struct SideBySide {
+  WeightMatrix weight;  ///< [out_features of all, in_features]
+  Index part = 0;       ///< inputs of one task
+  float* sums = nullptr;  ///< [parts, rows, out_features of all]
+
+  [[nodiscard]] Index parts() const noexcept { return (weight.in_features + part - 1) / part; }
+};
+
 /// Jobs with weights [in, out]: whole stored rows are read, a part of the inputs in each task, and the parts then added.
 inline void matmul_decode_inputs(ConstMatrixView x, std::span<const MatmulJob> jobs, Workspace& workspace) {
   const MatmulKernels& kernels = workspace.kernels().matmul;
   constexpr Index kJoin = 256;  // outputs that one task joins
-  // At most 32 parts: their sums stay small beside the weights.
-  const auto part_size = [](const MatmulJob& job) {
-    return (std::max(kDecodeBytes / row_bytes(job.weight), job.weight.in_features / 32) + 8) / 8 * 8;
+  struct Place {
+    Index run, column;
   };
-  const auto num_parts = [&](const MatmulJob& job) {
-    return (job.weight.in_features + part_size(job) - 1) / part_size(job);
-  };
-  const std::span<float*> sums = workspace.array<float*>(static_cast<Index>(jobs.size()));  // [parts, rows, out_features] each
+  const std::span<Place> places = workspace.array<Place>(static_cast<Index>(jobs.size()));
+  const std::span<SideBySide> all = workspace.array<SideBySide>(static_cast<Index>(jobs.size()));
+  Index num_runs = 0;
   for (std::size_t j = 0; j < jobs.size(); ++j) {
-    sums[j] = workspace.array<float>(num_parts(jobs[j]) * x.rows() * jobs[j].weight.out_features).data();
+    const WeightMatrix& w = jobs[j].weight;
+    SideBySide* const last = num_runs == 0 ? nullptr : &all[static_cast<std::size_t>(num_runs - 1)];
+    if (last != nullptr && last->weight.dtype == w.dtype && last->weight.stride == w.stride &&
+        last->weight.data + static_cast<std::size_t>(last->weight.out_features) * size_of(w.dtype) == w.data) {
+      places[j] = {num_runs - 1, last->weight.out_features};
+      last->weight.out_features += w.out_features;
+      continue;
+    }
+    // At most 32 parts: their sums stay small beside the weights. The tensor alone decides, so that a slice has the same bits.
+    const Index row = std::max<Index>(1, w.stride * static_cast<Index>(size_of(w.dtype)));
+    all[static_cast<std::size_t>(num_runs)] = {w, std::max(kDecodeBytes / row, w.in_features / 32) + 1, nullptr};
+    places[j] = {num_runs++, 0};
   }
-  for_each_task(jobs, workspace.threads(), num_parts, [&](std::size_t job, Index i) {
-    const WeightMatrix& w = jobs[job].weight;
-    const Index begin = i * part_size(jobs[job]), end = std::min(begin + part_size(jobs[job]), w.in_features);
-    kernels.decode_inputs(x, w, begin, end, sums[job] + i * x.rows() * w.out_features);
-  });
+  const std::span<SideBySide> runs = all.first(static_cast<std::size_t>(num_runs));
+  for (SideBySide& run : runs) run.sums = workspace.array<float>(run.parts() * x.rows() * run.weight.out_features).data();
+  for_each_task(
+      std::span<const SideBySide>(runs), workspace.threads(), [](const SideBySide& run) { return run.parts(); },
+      [&](std::size_t r, Index i) {
+        const SideBySide& run = runs[r];
+        const Index begin = i * run.part, end = std::min(begin + run.part, run.weight.in_features);
+        kernels.decode_inputs(x, run.weight, begin, end, run.sums + i * x.rows() * run.weight.out_features);
+      });
   for_each_task(
       jobs, workspace.threads(), [](const MatmulJob& job) { return (job.weight.out_features + kJoin - 1) / kJoin; },
-      [&](std::size_t job, Index i) {
-        const Index end = std::min((i + 1) * kJoin, jobs[job].weight.out_features);
-        kernels.join_inputs(jobs[job], sums[job], num_parts(jobs[job]), i * kJoin, end);
+      [&](std::size_t j, Index i) {
+        const SideBySide& run = runs[static_cast<std::size_t>(places[j].run)];
+        const InputSums sums{run.sums + places[j].column, run.parts(), run.weight.out_features};
+        kernels.join_inputs(jobs[j], sums, i * kJoin, std::min((i + 1) * kJoin, jobs[j].weight.out_features));
       });
 }
 

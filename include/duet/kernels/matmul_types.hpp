@@ -30,6 +30,12 @@ struct PackedRows {
   Index rows = 0, in_features = 0;
 };
 
+/// What parts of the inputs add to the outputs of a job: [parts, rows, stride].
+struct InputSums {
+  const float* data = nullptr;
+  Index parts = 0, stride = 0;
+};
+
 /// A few rows of x rounded to bytes, for quantized weights: each block of 32 inputs has a scale of its own.
 struct RoundedRows {
   std::int8_t* bytes = nullptr;        ///< [rows, blocks, 32]
@@ -73,8 +79,8 @@ struct MatmulKernels {
   void (*decode_outputs)(ConstMatrixView x, const MatmulJob& job, Index begin, Index end) noexcept;
   /// What inputs [begin, end) add to all outputs of weights [in, out]: sums [rows, out_features].
   void (*decode_inputs)(ConstMatrixView x, const WeightMatrix& weight, Index begin, Index end, float* sums) noexcept;
-  /// Outputs [begin, end) of a job from such sums [parts, rows, out_features].
-  void (*join_inputs)(const MatmulJob& job, const float* sums, Index parts, Index begin, Index end) noexcept;
+  /// Outputs [begin, end) of a job from such sums.
+  void (*join_inputs)(const MatmulJob& job, const InputSums& sums, Index begin, Index end) noexcept;
   /// Runs `rounds` rounds of independent multiply-adds; returns how many were done. `sink` [16] keeps them from being removed.
   double (*multiply_adds)(Index rounds, float* sink) noexcept;
   /// Reads `count` floats as fast as it can; the sum keeps the reads from being removed.

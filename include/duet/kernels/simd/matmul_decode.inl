@@ -70,42 +70,26 @@ inline void decode_out_in(ConstMatrixView x, const MatmulJob& job, Index begin, 
   });
 }
 
-/// Adds weights [k, k + inputs) of the [in, out] layout, times x, to sums [outputs].
-template <DType dtype, int inputs>
-inline void add_inputs(const WeightMatrix& w, Index k, const float* x, float* sums) noexcept {
+/// sums [outputs] += value · row k of weights [in, out].
+template <DType dtype>
+inline void add_input(const WeightMatrix& w, Index k, float value, float* sums) noexcept {
   constexpr Index kSize = static_cast<Index>(size_of(dtype));
   const std::byte* stored = w.data + k * w.stride * kSize;
-  const Index next = w.stride * kSize;
-  V value[inputs];
-  DUET_UNROLL for (int i = 0; i < inputs; ++i) value[i] = Ops::broadcast(x[k + i]);
+  const V factor = Ops::broadcast(value);
   Index j = 0;
   for (; j + Ops::kWidth <= w.out_features; j += Ops::kWidth) {
-    V sum = Ops::load(sums + j);
-    DUET_UNROLL for (int i = 0; i < inputs; ++i) {
-      sum = Ops::fma(load_weights<dtype>(stored + i * next + j * kSize), value[i], sum);
-    }
-    Ops::store(sums + j, sum);
+    Ops::store(sums + j, Ops::fma(load_weights<dtype>(stored + j * kSize), factor, Ops::load(sums + j)));
   }
-  for (; j < w.out_features; ++j) {
-    for (Index i = 0; i < inputs; ++i) {
-      sums[j] = Ops::fma(load_weight<dtype>(stored + i * next + j * kSize), x[k + i], sums[j]);
-    }
-  }
+  for (; j < w.out_features; ++j) sums[j] = Ops::fma(load_weight<dtype>(stored + j * kSize), value, sums[j]);
 }
 
-/// What inputs [begin, end) add to all outputs of weights [in, out], which lie in one run: sums [rows, out_features].
+/// What inputs [begin, end) add to all outputs of weights [in, out]: sums [rows, out_features]. One stored row after another,
+/// though sums are loaded and stored for each: what is read is one run, and several rows side by side are read half as fast.
 template <DType dtype>
 inline void decode_in_out(ConstMatrixView x, const WeightMatrix& w, Index begin, Index end, float* sums) noexcept {
-  constexpr int kInputs = 8;
   std::memset(sums, 0, static_cast<std::size_t>(x.rows() * w.out_features) * sizeof(float));
-  for (Index k = begin; k < end;) {
-    const Index inputs = end - k >= kInputs ? kInputs : 1;
-    for (Index r = 0; r < x.rows(); ++r) {
-      const float* row = x.data() + r * x.stride();
-      float* to = sums + r * w.out_features;
-      inputs == kInputs ? add_inputs<dtype, kInputs>(w, k, row, to) : add_inputs<dtype, 1>(w, k, row, to);
-    }
-    k += inputs;
+  for (Index k = begin; k < end; ++k) {
+    for (Index r = 0; r < x.rows(); ++r) add_input<dtype>(w, k, x.data()[r * x.stride() + k], sums + r * w.out_features);
   }
 }
 
@@ -125,18 +109,18 @@ inline void decode_inputs(ConstMatrixView x, const WeightMatrix& w, Index begin,
   }
 }
 
-/// Outputs [begin, end) of a job from the parts [parts, rows, out_features] that decode_inputs wrote, in their order.
-inline void join_inputs(const MatmulJob& job, const float* sums, Index parts, Index begin, Index end) noexcept {
+/// Outputs [begin, end) of a job from the parts that decode_inputs wrote, in their order.
+inline void join_inputs(const MatmulJob& job, const InputSums& sums, Index begin, Index end) noexcept {
   constexpr Index kBlock = 256;
-  const Index rows = job.out.rows(), width = job.weight.out_features;
+  const Index rows = job.out.rows();
   float total[kBlock];
   for (Index at = begin; at < end; at += kBlock) {
     const Index count = std::min(kBlock, end - at);
     for (Index r = 0; r < rows; ++r) {
-      const float* from = sums + r * width + at;
+      const float* from = sums.data + r * sums.stride + at;
       std::memcpy(total, from, static_cast<std::size_t>(count) * sizeof(float));
-      for (Index part = 1; part < parts; ++part) {
-        from += rows * width;
+      for (Index part = 1; part < sums.parts; ++part) {
+        from += rows * sums.stride;
         add_to(total, from, count);
       }
       finish(job, r, at, count, total);
