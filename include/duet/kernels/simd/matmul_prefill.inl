@@ -106,8 +106,7 @@ inline void multiply_block(const float* x, const float* panel, Index depth, floa
 /// multiply(n) for a number of rows known only now: the next of a few constants. Every size sums a row in the same order.
 template <int most, class Multiply>
 inline void for_rows(Index rows, Multiply&& multiply) noexcept {
-  if (rows > most / 2) return multiply(std::integral_constant<int, most>{});
-  if (rows > most / 4) return multiply(std::integral_constant<int, most / 2>{});
+  if (rows > (most + 3) / 4) return multiply(std::integral_constant<int, most>{});
   if (rows > 1) return multiply(std::integral_constant<int, (most + 3) / 4>{});
   multiply(std::integral_constant<int, 1>{});
 }

@@ -57,7 +57,7 @@ inline void dot_blocks(const WeightMatrix& w, Index output, Index step, const Ro
 template <DType dtype>
 inline void decode_blocks(const RoundedRows& x, const MatmulJob& job, Index begin, Index end) noexcept {
   decode_runs(x.rows, job, begin, end, [&](auto outputs, Index output, Index step, Index row, Index rows, float* sums) {
-    constexpr int kTogether = Bytes::kDecodeRows;
+    constexpr int kTogether = outputs() == 1 ? 1 : Bytes::kDecodeRows;
     Index r = 0;
     for (; r + kTogether <= rows; r += kTogether) {
       dot_blocks<dtype, outputs(), kTogether>(job.weight, output, step, x, row + r, sums + r * kDecodeOutputs);
@@ -170,8 +170,8 @@ inline void multiply_panel(const std::int32_t* x, const BlockPanel& panel, Index
   }
 }
 
-template <DType dtype>
-inline void prefill_blocks(const PackedBlocks& x, const MatmulJob& job, Index begin) noexcept {
+inline void prefill_quantized(const PackedBlocks& x, const MatmulJob& job, Index begin) noexcept {
+  const auto pack = job.weight.dtype == DType::kQ8_0 ? &pack_block_panel<DType::kQ8_0> : &pack_block_panel<DType::kQ4_0>;
   BlockPanel panel;
   alignas(64) float sums[(kTileRows + Bytes::kRows) * kPanel];
   const Index count = std::min(kPanel, job.weight.out_features - begin);
@@ -180,7 +180,7 @@ inline void prefill_blocks(const PackedBlocks& x, const MatmulJob& job, Index be
     std::memset(sums, 0, static_cast<std::size_t>((rows + Bytes::kRows) * kPanel) * sizeof(float));
     for (Index block = 0; block < x.blocks; block += kPanelBlocks) {
       const Index blocks = std::min(kPanelBlocks, x.blocks - block);
-      pack_block_panel<dtype>(job.weight, begin, count, block, blocks, panel);
+      pack(job.weight, begin, count, block, blocks, panel);
       for (Index r = 0; r < rows; r += Bytes::kRows) {
         const std::int32_t* from = x.words + ((tile + r) / Bytes::kRows * x.blocks + block) * kPackedBlock;
         for_rows<Bytes::kRows>(std::min<Index>(Bytes::kRows, rows - r), [&](auto n) { multiply_panel<n()>(from, panel, blocks, sums + r * kPanel); });
@@ -188,10 +188,6 @@ inline void prefill_blocks(const PackedBlocks& x, const MatmulJob& job, Index be
     }
     for (Index r = 0; r < rows; ++r) finish(job, tile + r, begin, count, sums + r * kPanel);
   }
-}
-
-inline void prefill_quantized(const PackedBlocks& x, const MatmulJob& job, Index begin) noexcept {
-  job.weight.dtype == DType::kQ8_0 ? prefill_blocks<DType::kQ8_0>(x, job, begin) : prefill_blocks<DType::kQ4_0>(x, job, begin);
 }
 
 inline constexpr QuantizedKernels kQuantizedKernels{Bytes::kRows,   kPanel,       kPackedBlock,       &round_row,
