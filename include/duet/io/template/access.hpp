@@ -112,14 +112,14 @@ inline Value missing(Run& run, const Value& value, std::string_view name, std::s
   if (stride == 1) {
     const std::size_t begin = byte_of_character(text, static_cast<std::size_t>(first));
     const std::size_t end = byte_of_character(text, static_cast<std::size_t>(std::max(first, last)));
-    return make_text(run, std::string_view(text).substr(begin, end - begin));
+    return make_text_like(run, value, text.substr(begin, end - begin));
   }
   run.make(text.size() * sizeof(std::string_view));
   std::vector<std::string_view> characters;
   for_each_character(text, [&](char32_t, std::string_view bytes) { characters.push_back(bytes); });
   std::string result;
   go([&](std::size_t i) { result += characters[i]; });
-  return make_text(run, std::move(result));
+  return make_text_like(run, value, std::move(result));
 }
 
 }  // namespace duet::jinja

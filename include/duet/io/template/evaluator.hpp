@@ -135,8 +135,7 @@ class Evaluator {
     std::vector<std::pair<Value, Value>> items;
     for (std::size_t i = 0; i < e.parts.size(); i += 2) {
       Value key = evaluate(*e.parts[i], scope), value = evaluate(*e.parts[i + 1], scope);
-      const bool tuple = key.sequence() != nullptr && key.sequence()->kind == Sequence::Kind::kTuple;
-      if (!(key.is_text() || key.is_number() || key.is_none() || tuple)) throw run_.error(concat("a ", key.type_name(), " as key"), "a string or a number");
+      require_key(run_, key);
       const auto there = std::ranges::find_if(items, [&](const auto& item) { return equal(run_, item.first, key); });
       if (there != items.end()) {
         there->second = std::move(value);

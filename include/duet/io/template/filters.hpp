@@ -35,10 +35,8 @@ inline Value map(Run& run, const Value& value, Arguments arguments) {
   std::vector<Value> result;
   if (arguments.positional.empty() && !arguments.named.empty()) {
     const Parameters p(run, "map", "attribute default", std::move(arguments));
-    for (const Value& item : items_of(run, value)) {
-      Value found = at_path(run, item, p.at(0));
-      result.push_back(found.is_undefined() && p.given(1) ? p.at(1) : std::move(found));
-    }
+    const Value fallback = p.has(1) ? p.at(1) : Value(None{});
+    for (const Value& item : items_of(run, value)) result.push_back(at_path(run, item, p.at(0), fallback));
   } else if (truth(value)) {
     const std::string filter = take_name(run, arguments, "map");
     for (const Value& item : items_of(run, value)) result.push_back(apply_filter(run, filter, item, arguments));

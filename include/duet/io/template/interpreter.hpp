@@ -215,10 +215,12 @@ class Interpreter {
       if (!variables.emplace(key, std::move(value)).second) throw run_.error(concat("the argument ", key, " of ", name, " twice"), "it once");
     }
     const std::size_t required = names.size() - s.signature.defaults.size();
+    std::vector<std::size_t> absent;
     for (std::size_t i = 0; i < names.size(); ++i) {
-      if (variables.contains(names[i])) continue;
-      Value value = i < required ? make_undefined(run_, concat("no argument ", names[i], " of ", name)) : evaluate(*s.signature.defaults[i - required], scope);
-      variables.emplace(names[i], std::move(value));
+      if (variables.emplace(names[i], make_undefined(run_, concat("no argument ", names[i], " of ", name))).second) absent.push_back(i);
+    }
+    for (const std::size_t i : absent) {
+      if (i >= required) variables.insert_or_assign(names[i], evaluate(*s.signature.defaults[i - required], scope));
     }
     std::string text = captured(s.body, scope);
     run_.at(line);

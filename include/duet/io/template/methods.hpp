@@ -24,7 +24,7 @@ inline std::string_view fill_of(const Parameters& p) { return p.has(1) ? std::st
 
 inline constexpr Method kStringMethods[] = {
     {"capitalize", "", [](Run& r, const Value& s, const Parameters&) { return make_text(r, capitalized(words(s))); }},
-    {"center", "width fill", [](Run& r, const Value& s, const Parameters& p) { return strings::padded(r, words(s), p.integer(0), fill_of(p), Ends::kBoth); }},
+    {"center", "width fill", [](Run& r, const Value& s, const Parameters& p) { return make_text_like(r, s, strings::padded(r, words(s), p.integer(0), fill_of(p), Ends::kBoth)); }},
     {"count", "sub start end", [](Run& r, const Value& s, const Parameters& p) { return Value(strings::count(r, words(s), p)); }},
     {"endswith", "suffix start end", [](Run& r, const Value& s, const Parameters& p) { return Value(strings::begins_or_ends(r, words(s), p, Ends::kRight)); }},
     {"find", "sub start end", [](Run& r, const Value& s, const Parameters& p) { return Value(strings::found(r, words(s), p, Ends::kLeft)); }},
@@ -39,29 +39,29 @@ inline constexpr Method kStringMethods[] = {
     {"isspace", "", [](Run&, const Value& s, const Parameters&) { return Value(strings::all(words(s), is_space)); }},
     {"isupper", "", [](Run&, const Value& s, const Parameters&) { return Value(strings::all_cased(words(s), is_upper)); }},
     {"join", "iterable", [](Run& r, const Value& s, const Parameters& p) { return strings::joined(r, words(s), items_of(r, p.at(0))); }},
-    {"ljust", "width fill", [](Run& r, const Value& s, const Parameters& p) { return strings::padded(r, words(s), p.integer(0), fill_of(p), Ends::kRight); }},
+    {"ljust", "width fill", [](Run& r, const Value& s, const Parameters& p) { return make_text_like(r, s, strings::padded(r, words(s), p.integer(0), fill_of(p), Ends::kRight)); }},
     {"lower", "", [](Run& r, const Value& s, const Parameters&) { return make_text(r, in_case(words(s), Case::kLower)); }},
-    {"lstrip", "chars", [](Run& r, const Value& s, const Parameters& p) { return strings::stripped(r, words(s), p, Ends::kLeft); }},
+    {"lstrip", "chars", [](Run& r, const Value& s, const Parameters& p) { return make_text_like(r, s, strings::stripped(r, words(s), p, Ends::kLeft)); }},
     {"partition", "sep", [](Run& r, const Value& s, const Parameters& p) { return strings::partition(r, words(s), p.text(0), Ends::kLeft); }},
     {"removeprefix", "prefix", [](Run& r, const Value& s, const Parameters& p) { return make_text(r, words(s).substr(words(s).starts_with(p.text(0)) ? p.text(0).size() : 0)); }},
     {"removesuffix", "suffix", [](Run& r, const Value& s, const Parameters& p) { return make_text(r, words(s).substr(0, words(s).size() - (words(s).ends_with(p.text(0)) ? p.text(0).size() : 0))); }},
     {"replace", "old new count", [](Run& r, const Value& s, const Parameters& p) { return make_text(r, strings::replaced(r, words(s), p.text(0), p.text(1), p.integer_or(2, -1))); }},
     {"rfind", "sub start end", [](Run& r, const Value& s, const Parameters& p) { return Value(strings::found(r, words(s), p, Ends::kRight)); }},
     {"rindex", "sub start end", [](Run& r, const Value& s, const Parameters& p) { return strings::found_or_error(r, words(s), p, Ends::kRight); }},
-    {"rjust", "width fill", [](Run& r, const Value& s, const Parameters& p) { return strings::padded(r, words(s), p.integer(0), fill_of(p), Ends::kLeft); }},
+    {"rjust", "width fill", [](Run& r, const Value& s, const Parameters& p) { return make_text_like(r, s, strings::padded(r, words(s), p.integer(0), fill_of(p), Ends::kLeft)); }},
     {"rpartition", "sep", [](Run& r, const Value& s, const Parameters& p) { return strings::partition(r, words(s), p.text(0), Ends::kRight); }},
     {"rsplit", "sep maxsplit", [](Run& r, const Value& s, const Parameters& p) { return strings::split(r, words(s), p, Ends::kRight); }},
-    {"rstrip", "chars", [](Run& r, const Value& s, const Parameters& p) { return strings::stripped(r, words(s), p, Ends::kRight); }},
+    {"rstrip", "chars", [](Run& r, const Value& s, const Parameters& p) { return make_text_like(r, s, strings::stripped(r, words(s), p, Ends::kRight)); }},
     {"split", "sep maxsplit", [](Run& r, const Value& s, const Parameters& p) { return strings::split(r, words(s), p, Ends::kLeft); }},
     {"splitlines", "keepends", [](Run& r, const Value& s, const Parameters& p) { return strings::list_of(r, strings::lines_of(words(s), p.flag(0))); }},
     {"startswith", "prefix start end", [](Run& r, const Value& s, const Parameters& p) { return Value(strings::begins_or_ends(r, words(s), p, Ends::kLeft)); }},
-    {"strip", "chars", [](Run& r, const Value& s, const Parameters& p) { return strings::stripped(r, words(s), p, Ends::kBoth); }},
+    {"strip", "chars", [](Run& r, const Value& s, const Parameters& p) { return make_text_like(r, s, strings::stripped(r, words(s), p, Ends::kBoth)); }},
     {"title", "", [](Run& r, const Value& s, const Parameters&) { return make_text(r, strings::titled(words(s))); }},
     {"upper", "", [](Run& r, const Value& s, const Parameters&) { return make_text(r, in_case(words(s), Case::kUpper)); }},
     {"zfill", "width", [](Run& r, const Value& s, const Parameters& p) {
        const bool sign = words(s).starts_with('-') || words(s).starts_with('+');
-       const Value filled = strings::padded(r, words(s).substr(sign ? 1 : 0), p.integer(0) - (sign ? 1 : 0), "0", Ends::kLeft);
-       return sign ? make_text(r, concat(words(s).substr(0, 1), filled.text())) : filled;
+       const std::string filled = strings::padded(r, words(s).substr(sign ? 1 : 0), p.integer(0) - (sign ? 1 : 0), "0", Ends::kLeft);
+       return make_text(r, sign ? concat(words(s).substr(0, 1), filled) : filled);
      }},
 };
 
@@ -73,7 +73,10 @@ inline Value pairs_of(Run& run, const Dict& dict) {
 
 inline constexpr Method kDictMethods[] = {
     {"copy", "", [](Run&, const Value& d, const Parameters&) { return d; }},
-    {"get", "key default", [](Run& r, const Value& d, const Parameters& p) { return find_in(r, *d.dict(), p.at(0)).value_or(p.has(1) ? p.at(1) : Value(None{})); }},
+    {"get", "key default", [](Run& r, const Value& d, const Parameters& p) {
+       require_key(r, p.at(0));
+       return find_in(r, *d.dict(), p.at(0)).value_or(p.has(1) ? p.at(1) : Value(None{}));
+     }},
     {"items", "", [](Run& r, const Value& d, const Parameters&) { return pairs_of(r, *d.dict()); }},
     {"keys", "", [](Run& r, const Value& d, const Parameters&) { return make_sequence(r, Sequence::Kind::kKeys, items_of(r, d)); }},
     {"values", "", [](Run& r, const Value& d, const Parameters&) {

@@ -94,6 +94,16 @@ namespace duet::jinja {
   return std::nullopt;
 }
 
+/// Checks that Python would take `key` for a dictionary's.
+inline void require_key(Run& run, const Value& key) {
+  const Sequence* s = key.sequence();
+  if (key.dict() != nullptr || (s != nullptr && s->kind == Sequence::Kind::kList)) {
+    throw run.error(concat("a ", key.type_name(), " as key of a dictionary"), "a value that does not change: a string, a number, a tuple");
+  }
+  if (s == nullptr) return;
+  for (const Value& item : s->items) require_key(run, item);
+}
+
 /// Everything that iterating over a value gives; a generator is used up.
 /// Errors  kInvalidArgument for what is not iterable
 [[nodiscard]] inline std::vector<Value> items_of(Run& run, const Value& value) {
@@ -124,7 +134,10 @@ namespace duet::jinja {
     run.step(container.text().size() / 16);
     return container.text().find(item.text()) != std::string::npos;
   }
-  if (const Dict* d = container.dict()) return find_in(run, *d, item).has_value();
+  if (const Dict* d = container.dict()) {
+    require_key(run, item);
+    return find_in(run, *d, item).has_value();
+  }
   if (const Sequence* s = container.sequence()) {
     for (const Value& there : s->items) {
       if (equal(run, there, item)) return true;

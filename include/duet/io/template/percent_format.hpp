@@ -134,7 +134,7 @@ class PercentFormat {
     const bool integral = type == 'd' || type == 'i' || type == 'x' || type == 'X' || type == 'o';
     char digits[1600];
     char* end = digits;
-    const bool negative = value.number() < 0;
+    const bool negative = std::signbit(value.number());  // of -0.0 too
     if (integral) {
       const double whole = std::trunc(value.number());
       if (!value.integer() && ((type != 'd' && type != 'i') || !(std::abs(whole) < 9e18))) {

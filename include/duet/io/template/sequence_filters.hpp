@@ -18,10 +18,17 @@ namespace duet::jinja::filters {
 
 using Filter = Entry<const Value&>;
 
-/// What lies at "a.0.b" of a value.
-inline Value at_path(Run& run, Value value, const Value& path) {
+/// What lies at "a.0.b" of a value. Where a step leads nowhere, `fallback` takes its place, if that is not none.
+inline Value at_path(Run& run, Value value, const Value& path, const Value& fallback = None{}) {
+  const auto step_to = [&](const Value& key) {
+    value = get_item(run, value, key);
+    if (value.is_undefined() && !fallback.is_none()) value = fallback;
+  };
   if (path.is_none()) return value;
-  if (!path.is_text()) return get_item(run, value, path);
+  if (!path.is_text()) {
+    step_to(path);
+    return value;
+  }
   std::string_view rest = path.text();
   for (bool more = true; more;) {
     const std::size_t dot = rest.find('.');
@@ -29,7 +36,7 @@ inline Value at_path(Run& run, Value value, const Value& path) {
     std::int64_t index = 0;
     const bool digits = !part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos;
     const bool number = digits && std::from_chars(part.data(), part.data() + part.size(), index).ec == std::errc();
-    value = get_item(run, value, number ? Value(index) : make_text(run, part));
+    step_to(number ? Value(index) : make_text(run, part));
     more = dot != std::string_view::npos;
     rest.remove_prefix(more ? dot + 1 : rest.size());
   }

@@ -43,6 +43,8 @@ class StringFormat {
   }
 
  private:
+  enum class Numbering : unsigned char { kNone, kGiven, kCounted };
+
   std::string field() {
     const std::size_t end = rest_.find('}');
     if (end == std::string_view::npos) throw run_.error("a { without }", "a field");
@@ -70,8 +72,11 @@ class StringFormat {
     std::size_t index = 0;
     const auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), index);
     const bool number = !name.empty() && problem == std::errc() && end == name.data() + name.size();
-    if (name.empty()) index = next_++;
     if (name.empty() || number) {
+      const Numbering numbering = number ? Numbering::kGiven : Numbering::kCounted;
+      if (numbering_ != Numbering::kNone && numbering_ != numbering) throw run_.error("fields with and without numbers in one format", "all of one kind");
+      numbering_ = numbering;
+      if (!number) index = next_++;
       if (index < arguments_.positional.size()) return arguments_.positional[index];
       throw run_.error(concat("the format field {", index, '}'), concat("one of ", arguments_.positional.size(), " arguments"));
     }
@@ -107,6 +112,7 @@ class StringFormat {
   std::string_view rest_;
   Arguments arguments_;
   std::size_t next_ = 0;
+  Numbering numbering_ = Numbering::kNone;
 };
 
 }  // namespace duet::jinja

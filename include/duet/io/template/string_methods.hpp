@@ -195,10 +195,10 @@ inline std::string titled(View text) {
 }
 
 /// `text` with `fill` at its `where` ends, to `width` characters.
-inline Value padded(Run& run, View text, std::int64_t width, View fill, Ends where) {
+inline std::string padded(Run& run, View text, std::int64_t width, View fill, Ends where) {
   if (count_characters(fill) != 1) throw run.error("a fill of other than one character", "one character");
   const auto size = static_cast<std::int64_t>(count_characters(text));
-  if (width <= size) return make_text(run, text);
+  if (width <= size) return std::string(text);
   run.make_text(static_cast<std::uint64_t>(width) * fill.size());
   const std::int64_t missing = width - size;
   const std::int64_t left = where == Ends::kLeft ? missing : where == Ends::kRight ? 0 : missing / 2 + (missing & width & 1);
@@ -206,12 +206,12 @@ inline Value padded(Run& run, View text, std::int64_t width, View fill, Ends whe
   for (std::int64_t i = 0; i < left; ++i) result += fill;
   result += text;
   for (std::int64_t i = left; i < missing; ++i) result += fill;
-  return make_text(run, std::move(result));
+  return result;
 }
 
-inline Value stripped(Run& run, View text, const Parameters& p, Ends ends) {
+inline std::string stripped(Run& run, View text, const Parameters& p, Ends ends) {
   run.step(text.size() / 64);
-  return make_text(run, p.given(0) ? strip(text, ends, p.text(0)) : strip(text, ends));
+  return std::string(p.given(0) ? strip(text, ends, p.text(0)) : strip(text, ends));
 }
 
 inline Value partition(Run& run, View text, View separator, Ends from) {

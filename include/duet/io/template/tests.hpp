@@ -34,7 +34,7 @@ inline bool same(Run& run, const Value& a, const Value& b) {
 
 inline constexpr Test kTests[] = {
     {"boolean", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is<bool>()); }},
-    {"callable", "", [](Run&, const Value& v, const Parameters&) { return Value(v.object() != nullptr && v.object()->callable()); }},
+    {"callable", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is_undefined() || (v.object() != nullptr && v.object()->callable())); }},
     {"defined", "", [](Run&, const Value& v, const Parameters&) { return Value(!v.is_undefined()); }},
     {"divisibleby", "num", [](Run& r, const Value& v, const Parameters& p) { return modulo_is(r, v, p.at(0), 0); }},
     {"eq", "b", [](Run& r, const Value& v, const Parameters& p) { return Value(equal(r, v, p.at(0))); }},

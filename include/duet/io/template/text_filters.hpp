@@ -169,19 +169,19 @@ inline Value rounded(Run& run, const Value& value, const Parameters& p) {
   }
   if (method != "ceil" && method != "floor") throw run.error(concat("rounding by ", method), "common, ceil or floor");
   const double scale = std::pow(10.0, static_cast<double>(precision));
-  return (method == "ceil" ? std::ceil(x * scale) : std::floor(x * scale)) / scale;
+  return (method == "ceil" ? std::ceil(x * scale) + 0.0 : std::floor(x * scale)) / scale;  // + 0.0: Python's are integers, without -0
 }
 
 inline constexpr Filter kTextFilters[] = {
     {"abs", "", [](Run& r, const Value& v, const Parameters&) { return v.is_number() && v.number() < 0 ? negated(r, v) : posited(r, v); }},
-    {"capitalize", "", [](Run& r, const Value& v, const Parameters&) { return make_text(r, capitalized(to_text(r, v))); }},
-    {"center", "width", [](Run& r, const Value& v, const Parameters& p) { return strings::padded(r, to_text(r, v), p.integer_or(0, 80), " ", Ends::kBoth); }},
+    {"capitalize", "", [](Run& r, const Value& v, const Parameters&) { return make_text_like(r, v, capitalized(to_text(r, v))); }},
+    {"center", "width", [](Run& r, const Value& v, const Parameters& p) { return make_text_like(r, v, strings::padded(r, to_text(r, v), p.integer_or(0, 80), " ", Ends::kBoth)); }},
     {"escape", "", [](Run& r, const Value& v, const Parameters&) { return is_safe(v) ? v : make_safe_text(r, html_escaped(to_text(r, v))); }},
     {"float", "default", to_float},
     {"forceescape", "", [](Run& r, const Value& v, const Parameters&) { return make_safe_text(r, html_escaped(to_text(r, v))); }},
     {"indent", "width first blank", indented},
     {"int", "default base", to_integer},
-    {"lower", "", [](Run& r, const Value& v, const Parameters&) { return make_text(r, in_case(to_text(r, v), Case::kLower)); }},
+    {"lower", "", [](Run& r, const Value& v, const Parameters&) { return make_text_like(r, v, in_case(to_text(r, v), Case::kLower)); }},
     {"replace", "old new count", [](Run& r, const Value& v, const Parameters& p) {
        return make_text(r, strings::replaced(r, to_text(r, v), to_text(r, p.at(0)), to_text(r, p.at(1)), p.given(2) ? p.integer(2) : -1));
      }},
@@ -190,8 +190,8 @@ inline constexpr Filter kTextFilters[] = {
     {"string", "", [](Run& r, const Value& v, const Parameters&) { return v.is_text() ? v : make_text(r, to_text(r, v)); }},
     {"title", "", [](Run& r, const Value& v, const Parameters&) { return make_text(r, title(to_text(r, v))); }},
     {"tojson", "ensure_ascii indent separators sort_keys", to_json},
-    {"trim", "chars", [](Run& r, const Value& v, const Parameters& p) { return strings::stripped(r, to_text(r, v), p, Ends::kBoth); }},
-    {"upper", "", [](Run& r, const Value& v, const Parameters&) { return make_text(r, in_case(to_text(r, v), Case::kUpper)); }},
+    {"trim", "chars", [](Run& r, const Value& v, const Parameters& p) { return make_text_like(r, v, strings::stripped(r, to_text(r, v), p, Ends::kBoth)); }},
+    {"upper", "", [](Run& r, const Value& v, const Parameters&) { return make_text_like(r, v, in_case(to_text(r, v), Case::kUpper)); }},
 };
 
 }  // namespace duet::jinja::filters

@@ -71,7 +71,19 @@ class Value {
   using ObjectPtr = std::shared_ptr<Object>;
   using Any = std::variant<Undefined, None, bool, std::int64_t, double, TextPtr, SequencePtr, DictPtr, ObjectPtr>;
 
-  Value() = default;  ///< undefined
+  // Never inlined: there are hundreds of places that copy and drop values, and none of them is fast.
+  [[gnu::noinline]] Value() noexcept {}  ///< undefined
+  [[gnu::noinline]] Value(const Value& other) : any_(other.any_) {}
+  [[gnu::noinline]] Value(Value&& other) noexcept : any_(std::move(other.any_)) {}
+  [[gnu::noinline]] Value& operator=(const Value& other) {
+    any_ = other.any_;
+    return *this;
+  }
+  [[gnu::noinline]] Value& operator=(Value&& other) noexcept {
+    any_ = std::move(other.any_);
+    return *this;
+  }
+  [[gnu::noinline]] ~Value() {}
   Value(Undefined x) : any_(std::move(x)) {}
   Value(None) : any_(None{}) {}
   Value(bool x) : any_(x) {}
@@ -155,6 +167,11 @@ inline Value make_safe_text(Run& run, std::string utf8) {
   return std::make_shared<const Text>(Text{std::move(utf8), true});
 }
 inline bool is_safe(const Value& value) { return value.is_text() && std::get<Value::TextPtr>(value.any())->safe; }
+
+/// A text that is as safe as the one it was made from.
+inline Value make_text_like(Run& run, const Value& original, std::string utf8) {
+  return is_safe(original) ? make_safe_text(run, std::move(utf8)) : make_text(run, std::move(utf8));
+}
 
 /// The depth of what holds `items`.
 inline int depth_around(Run& run, const std::vector<Value>& items) {
