@@ -18,13 +18,13 @@ namespace duet {
 /// Const, and safe to share among threads; a Conversation holds what changes.
 class Pipeline {
  public:
-  /// Reads tokenizer.json, the chat template and preprocessor_config.json where they are; what is missing is an error only when it is needed.
+  /// Reads the tokenizer, the chat template and preprocessor_config.json where they are; what is missing is an error only when it is needed.
   explicit Pipeline(std::shared_ptr<const AnyModel> model)
       : model_(std::move(model)),
         defaults_(GenerationDefaults::read(model_->folder().generation_config(), model_->folder().config())),
         chat_(model_->folder().path()) {
     const CheckpointFolder& folder = model_->folder();
-    if (folder.has("tokenizer.json")) tokenizer_.emplace(Tokenizer::load(folder.path()));
+    if (Tokenizer::is_in(folder.path())) tokenizer_.emplace(Tokenizer::load(folder.path()));
     if (folder.has("preprocessor_config.json")) processor_.emplace(ImageProcessor::load(folder.path()));
   }
 

@@ -391,7 +391,7 @@ TEST(BrokenFiles, AreOneClearError) {
   expect_error(broken([](Json& f) { f["model"]["merges"] = Json::array({"a b c"}); }), kMalformedFile, "two tokens");
   expect_error(broken([](Json& f) { f["model"]["merges"] = Json::array({Json::array({"a"})}); }), kMalformedFile, "two tokens");
   expect_error(broken([](Json& f) { f["model"]["merges"] = Json::array({Json::array({"a", 1})}); }), kMalformedFile, "model.merges[0]");
-  expect_error(broken([](Json& f) { f["model"]["type"] = "Unigram"; }), kUnsupportedModel, "model.type: got Unigram, expected BPE");
+  expect_error(broken([](Json& f) { f["model"]["type"] = "WordLevel"; }), kUnsupportedModel, "model.type: got WordLevel, expected BPE, WordPiece or Unigram");
   expect_error(broken([](Json& f) { f["model"]["dropout"] = 0.1; }), kUnsupportedModel, "model.dropout");
   expect_error(broken([](Json& f) { f["model"]["byte_fallback"] = 1; }), kInvalidArgument, "model.byte_fallback");
   expect_error(broken([](Json& f) { f.erase("model"); }), kInvalidArgument, "model");
