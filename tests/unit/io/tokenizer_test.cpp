@@ -395,7 +395,7 @@ TEST(BrokenFiles, AreOneClearError) {
   expect_error(broken([](Json& f) { f["model"]["dropout"] = 0.1; }), kUnsupportedModel, "model.dropout");
   expect_error(broken([](Json& f) { f["model"]["byte_fallback"] = 1; }), kInvalidArgument, "model.byte_fallback");
   expect_error(broken([](Json& f) { f.erase("model"); }), kInvalidArgument, "model");
-  expect_error(broken([](Json& f) { f["normalizer"] = {{"type", "Precompiled"}}; }), kUnsupportedModel, "normalizer: got \"Precompiled\"");
+  expect_error(broken([](Json& f) { f["normalizer"] = {{"type", "Mystery"}}; }), kUnsupportedModel, "normalizer: got \"Mystery\"");
   expect_error(broken([](Json& f) { f["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array({3})}}; }), kInvalidArgument, "normalizer.normalizers[0]");
   expect_error(broken([](Json& f) { f["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "a(b"}}}, {"behavior", "Removed"}}; }), kMalformedFile,
                "pre_tokenizer.pattern.Regex: got an error at offset 3");
