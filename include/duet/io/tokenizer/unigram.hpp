@@ -122,9 +122,9 @@ class Unigram {
         const std::string_view token = text(id);
         return token.size() < length ? -1 : int{static_cast<std::uint8_t>(token[length - 1])};
       };
-      const auto range = std::ranges::equal_range(first, last, int{static_cast<std::uint8_t>(rest[length - 1])}, {}, byte);
-      first = range.begin();
-      last = range.end();
+      const int wanted = static_cast<std::uint8_t>(rest[length - 1]);
+      first = std::partition_point(first, last, [&](TokenId id) { return byte(id) < wanted; });
+      last = std::partition_point(first, last, [&](TokenId id) { return byte(id) == wanted; });
       if (first != last && text(*first).size() == length) visit(*first, length);
     }
   }
