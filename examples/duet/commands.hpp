@@ -22,6 +22,7 @@ struct RunOptions {
   std::string weights;  ///< as stored if empty
   int threads = 0;
   bool json = false;
+  bool raw = false;  ///< the prompt is the exact text
 };
 int run(const RunOptions& options);
 
@@ -51,6 +52,12 @@ struct PreprocessOptions {
 int preprocess(const PreprocessOptions& options);
 
 int tokenize(const std::string& model);
+
+struct TemplateOptions {
+  std::string model;
+  std::string date;  ///< what the template takes for today, YYYY-MM-DD; empty: today
+};
+int render_template(const TemplateOptions& options);
 
 int inspect(const std::string& model, bool json);
 

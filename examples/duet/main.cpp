@@ -62,6 +62,7 @@ int main(int argc, char** argv) {
     c->add_option("--repetition-penalty", run_options.repetition_penalty, "Above 1 discourages repetition");
     c->add_option("--seed", run_options.seed, "The same seed gives the same text");
     c->add_option("--stop", run_options.stop, "End the reply before this text; may be given several times")->check(kNotEmpty);
+    c->add_flag("--raw", run_options.raw, "The prompt is the exact text: no chat template, no wording around it")->needs(prompt);
     c->add_flag("--json", run_options.json, "Print one JSON object");
     add_weights(c, run_options);
     add_threads(c, run_options);
@@ -105,6 +106,13 @@ int main(int argc, char** argv) {
     CLI::App* c = app.add_subcommand("tokenize", "One JSON string a line in, ids and decoded text out");
     c->add_option("MODEL", model, "Folder with tokenizer.json")->required();
     c->callback([&] { result = tokenize(model); });
+  }
+  TemplateOptions template_options;
+  {
+    CLI::App* c = app.add_subcommand("template", "One JSON object with messages a line in, the prompt that the chat template makes of it out");
+    c->add_option("MODEL", template_options.model, "Folder with a chat template")->required();
+    c->add_option("--date", template_options.date, "What the template takes for today: YYYY-MM-DD")->check(kNotEmpty);
+    c->callback([&] { result = render_template(template_options); });
   }
   {
     CLI::App* c = app.add_subcommand("inspect", "Say what a checkpoint is");

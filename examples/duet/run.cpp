@@ -19,11 +19,11 @@ int run(const RunOptions& options) {
   std::vector<duet::Image> images;
   for (const std::string& path : options.images) images.push_back(duet::Image::open(path));
   const auto num_images = static_cast<Index>(images.size());
-  const std::vector<duet::TokenId> ids =
-      options.prompt_ids.empty()
-          ? pipeline.encode_turn(options.prompt ? std::optional<std::string_view>(*options.prompt) : std::nullopt, num_images,
-                                 duet::Pipeline::Turn::kFirst)
-          : options.prompt_ids;
+  const std::vector<duet::TokenId> ids = [&] {
+    if (!options.prompt_ids.empty()) return options.prompt_ids;
+    const auto prompt = options.prompt ? std::optional<std::string_view>(*options.prompt) : std::nullopt;
+    return options.raw ? pipeline.encode_exactly(*prompt) : pipeline.encode_turn(prompt, num_images, duet::Pipeline::Turn::kFirst);
+  }();
 
   duet::ReplyOptions reply_options;
   reply_options.temperature = options.temperature;

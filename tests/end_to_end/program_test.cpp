@@ -96,13 +96,61 @@ TEST(Usage, WrongOptionsAreExitCodeTwo) {
 TEST(Usage, EveryVerbHelps) {
   const Outcome all = duet_program("--help");
   EXPECT_EQ(all.code, 0);
-  for (const std::string verb : {"run", "chat", "forward", "preprocess", "tokenize", "inspect", "attend", "check", "bench"}) {
+  for (const std::string verb : {"run", "chat", "forward", "preprocess", "tokenize", "template", "inspect", "attend", "check", "bench"}) {
     EXPECT_THAT(all.out, HasSubstr("  " + verb + " "));
     const Outcome outcome = duet_program(verb + " --help");
     EXPECT_EQ(outcome.code, 0) << verb;
     EXPECT_THAT(outcome.out, ::testing::AllOf(HasSubstr(verb), HasSubstr("MODEL"))) << verb;
     EXPECT_EQ(outcome.err, "") << verb;
   }
+}
+
+TEST(Template, RendersARequestALine) {
+  const TempFolder folder;  // no weights, no config.json
+  folder.write("chat_template.jinja", "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}{% endfor %}"
+               "{% if add_generation_prompt %}[assistant]{% endif %}{{ strftime_now(' %d %b %Y') }}");
+  folder.write("tokenizer_config.json", R"({"bos_token": "<s>"})");
+  const std::string call = "template '" + folder.path().string() + "'";
+  const Outcome outcome = duet_program(call + " --date 2024-07-26", R"({"messages": [{"role": "user", "content": "é\n"}], "add_generation_prompt": true}
+{"messages": []})");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, "{\"prompt\":\"<s>[user]é\\n[assistant] 26 Jul 2024\"}\n{\"prompt\":\"<s> 26 Jul 2024\"}\n");
+  const Outcome raised = duet_program(call, R"({"messages": [{"role": "system", "content": ""}]})");
+  EXPECT_TRUE(raised.is_clear_error()) << raised.err;
+  EXPECT_THAT(raised.err, ::testing::AllOf(HasSubstr("no system"), HasSubstr("chat_template.jinja, line 1")));
+  EXPECT_TRUE(duet_program(call + " --date yesterday").is_clear_error());
+  EXPECT_TRUE(duet_program("template '" + golden("stories260K") + "'").is_clear_error()) << "it has no template";
+}
+
+/// stories260K as a chat model.
+void make_chat_model(const TempFolder& folder, const std::string& chat_template) {
+  for (const auto& entry : fs::directory_iterator(golden("stories260K"))) {
+    fs::copy(entry.path(), folder.path() / entry.path().filename());
+    fs::permissions(folder.path() / entry.path().filename(), fs::perms::owner_write, fs::perm_options::add);
+  }
+  folder.write("chat_template.jinja", chat_template);
+}
+
+TEST(Run, UsesTheChatTemplateUnlessRaw) {
+  const TempFolder folder;
+  make_chat_model(folder, "<s>Once upon {{ messages[0].content }}");
+  const std::string model = "run '" + folder.path().string() + "' --max-new-tokens 12 --json ", plain = "run '" + golden("stories260K") + "' --max-new-tokens 12 --json ";
+  const auto told = duet_program(model + "--prompt 'a time'").json(), exact = duet_program(plain + "--prompt 'Once upon a time'").json();
+  EXPECT_EQ(told["ids"], exact["ids"]);
+  EXPECT_EQ(told["counts"]["prompt_tokens"], exact["counts"]["prompt_tokens"]) << "one token begins the text, the template's";
+  EXPECT_EQ(duet_program(model + "--raw --prompt 'Once upon a time'").json()["ids"], exact["ids"]);
+  EXPECT_EQ(duet_program(model + "--raw").code, 2) << "the exact text of what?";
+}
+
+TEST(Chat, WordsTheWholeConversation) {
+  const TempFolder folder;
+  make_chat_model(folder, "<s>{% for m in messages %}{{ m.content }}{% endfor %}");
+  const std::string chat = "chat '" + folder.path().string() + "' --max-new-tokens 6";
+  const Outcome both = duet_program(chat, "Once upon a time\n One day\n");
+  ASSERT_EQ(both.code, 0) << both.err;
+  const std::string first = both.out.substr(0, both.out.find('\n'));
+  const auto at_once = duet_program("run '" + golden("stories260K") + "' --max-new-tokens 6 --json --prompt 'Once upon a time" + first + " One day'").json();
+  EXPECT_EQ(both.out, first + "\n" + at_once["text"].get<std::string>() + "\n");
 }
 
 TEST(BadInput, GivesOneClearLine) {

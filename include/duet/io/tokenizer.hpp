@@ -21,6 +21,7 @@
 #include "duet/io/tokenizer/decode_run.hpp"
 #include "duet/io/tokenizer/decoder.hpp"
 #include "duet/io/tokenizer/normalizer.hpp"
+#include "duet/io/tokenizer/older_files.hpp"
 #include "duet/io/tokenizer/post_processor.hpp"
 #include "duet/io/tokenizer/pre_tokenizer.hpp"
 #include "duet/io/tokenizer/read_model.hpp"
@@ -43,9 +44,16 @@ struct DecodeOptions {
 /// subpart. The file's "truncation" and "padding" are not applied, as in transformers.
 class Tokenizer {
  public:
-  /// Reads a folder's tokenizer.json, and its tokenizer_config.json and special_tokens_map.json where they are.
+  /// Whether a folder has what load() reads.
+  [[nodiscard]] static bool is_in(const std::filesystem::path& folder) {
+    std::error_code ignored;
+    return std::filesystem::exists(std::filesystem::symlink_status(folder / "tokenizer.json", ignored)) || tokenization::OlderFiles::are_in(folder);
+  }
+
+  /// Reads a folder's tokenizer.json, else the older files (vocab.json with merges.txt, vocab.txt), and its tokenizer_config.json
+  /// and special_tokens_map.json where they are.
   ///
-  /// Errors  kFileNotReadable without tokenizer.json; kUnsupportedModel for a kind of model or step that is not known here;
+  /// Errors  kFileNotReadable without any of them; kUnsupportedModel for a kind of model or step that is not known here;
   ///         kMalformedFile and kInvalidArgument for files that contradict their format or themselves
   /// Cost    linear in the file: about a millisecond per 1000 tokens with their merges
   [[nodiscard]] static Tokenizer load(const std::filesystem::path& folder) {
@@ -56,7 +64,13 @@ class Tokenizer {
     const auto optional_json = [&](const char* name) {
       return is_there(name) ? read_json_file(folder / name) : nlohmann::json::object();
     };
-    if (!is_there("tokenizer.json")) throw missing(folder);
+    if (!is_there("tokenizer.json")) {
+      if (!tokenization::OlderFiles::are_in(folder)) throw missing(folder);
+      const nlohmann::json config = optional_json("tokenizer_config.json"), tokens = optional_json("special_tokens_map.json");
+      const JsonView config_view(config, "tokenizer_config.json"), tokens_view(tokens, "special_tokens_map.json");
+      tokenization::TokenizerFile file = tokenization::OlderFiles::read(folder, config_view, tokens_view);
+      return Tokenizer(file, config_view, tokens_view);
+    }
     return parse(read_text_file(folder / "tokenizer.json"), optional_json("tokenizer_config.json"),
                  optional_json("special_tokens_map.json"));
   }
@@ -68,7 +82,7 @@ class Tokenizer {
       return std::filesystem::exists(folder / name, ignored);
     };
     std::string got = "no tokenizer.json", hint = "is the download complete?";
-    for (const char* older : {"tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model"}) {
+    for (const char* older : {"tokenizer.model", "vocab.json", "spiece.model", "sentencepiece.bpe.model"}) {
       if (!has(older)) continue;
       got += concat(", but ", older);
       hint = concat("convert it once: python3 -c \"from transformers import AutoTokenizer as A; A.from_pretrained('", folder.string(),

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
+#include <iterator>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -39,10 +42,11 @@ class Conversation {
   [[nodiscard]] const ReplyStatistics& statistics() const noexcept { return statistics_; }
   [[nodiscard]] const AnySession& session() const noexcept { return *session_; }
 
-  /// The user's turn. Without text the images are captioned.
-  /// Errors  those of Pipeline::preprocess and Pipeline::encode_turn
+  /// The user's turn, in the words of the checkpoint's chat template if there is one. Without text the images are captioned.
+  /// Errors  those of Pipeline::preprocess, Pipeline::encode_chat and Pipeline::encode_turn
   void user(std::optional<std::string> text, std::vector<Image> images = {}) {
     const auto num_images = static_cast<Index>(images.size());
+    if (pipeline_->has_chat_template() && !(text && pipeline_->spells_images_out(*text))) return user_in_chat(text, std::move(images));
     const bool fresh = pipeline_->model().rules().decoder_start_token_id.has_value();
     const auto turn = fresh || session_->length() == 0 ? Pipeline::Turn::kFirst : Pipeline::Turn::kLater;
     user_ids(pipeline_->encode_turn(text ? std::optional<std::string_view>(*text) : std::nullopt, num_images, turn), std::move(images));
@@ -57,7 +61,7 @@ class Conversation {
     VisualInput input;
     if (!images.empty()) input = pipeline_->preprocess(images);
     std::vector<ImageKey> keys = ImageKey::all_of(input);
-    turn_ = Turn{std::move(ids), std::move(input), std::move(keys)};
+    turn_ = Turn{std::move(ids), std::move(input), std::move(keys), {}, {}, Begins::kBehind};
   }
 
   /// Answers the user's turn. `callback` gets the text as it grows, in whole characters; returning false ends the reply.
@@ -65,7 +69,8 @@ class Conversation {
   Reply reply(const ReplyOptions& options = {}, const PieceCallback& callback = {}) {
     if (!turn_) throw Error(ErrorKind::kInvalidArgument, "reply", "no turn of the user's", "user() first");
     const bool fresh = pipeline_->model().rules().decoder_start_token_id.has_value();
-    const Index length = fresh ? 0 : session_->length();
+    const bool anew = turn_->begins == Begins::kAnew;
+    const Index length = fresh || anew ? 0 : session_->length();
     std::vector<TokenId> ids = length == 0 ? std::vector<TokenId>{} : unread_;
     ids.insert(ids.end(), turn_->ids.begin(), turn_->ids.end());
     Sampler sampler = pipeline_->make_sampler(options);
@@ -94,10 +99,16 @@ class Conversation {
     const Index image_tokens = keys.empty() ? 0 : memory_rows;
     const Prompt prompt = pipeline_->make_prompt(ids, length, memory_rows);
     if (fresh) session_->restart();
+    if (anew) session_->clear();
     const std::span<const float> logits = session_->prefill(prompt, rows);
     if (fresh && !rows.empty()) in_memory_ = keys;
     const auto read = Clock::now();
     for (const TokenId id : ids) sampler.see(id);
+    if (anew) read_.clear();
+    read_.insert(read_.end(), turn_->ids.begin(), turn_->ids.end());
+    const bool worded = !turn_->messages.empty();
+    if (worded) messages_ = std::move(turn_->messages);
+    pictures_.insert(pictures_.end(), std::make_move_iterator(turn_->pictures.begin()), std::make_move_iterator(turn_->pictures.end()));
     turn_.reset();
     unread_.clear();
 
@@ -118,6 +129,9 @@ class Conversation {
     // The last token was drawn but not read; the next turn begins with it, and with the end of text that closed the reply.
     if (!reply.ids.empty() && !reply.end_of_text) unread_.push_back(reply.ids.back());
     if (reply.end_of_text) unread_.push_back(*reply.end_of_text);
+    read_.insert(read_.end(), reply.ids.begin(), reply.ids.end());
+    if (reply.end_of_text) read_.push_back(*reply.end_of_text);
+    if (worded) messages_.push_back({"assistant", {{ChatPart::Kind::kText, reply.text}}});
     if (thrown) std::rethrow_exception(thrown);
     return reply;
   }
@@ -128,20 +142,50 @@ class Conversation {
     in_memory_.clear();
     turn_.reset();
     unread_.clear();
+    read_.clear();
+    messages_.clear();
+    pictures_.clear();
   }
 
  private:
+  enum class Begins : unsigned char { kBehind, kAnew };
   struct Turn {
     std::vector<TokenId> ids;
     VisualInput input;
-    std::vector<ImageKey> keys;  // of the input's pictures
+    std::vector<ImageKey> keys;         // of the input's pictures
+    std::vector<ChatMessage> messages;  // the conversation with this turn, where a chat template words it
+    std::vector<Image> pictures;        // this turn's
+    Begins begins;                      // behind what was read, or with the whole conversation
   };
+
+  /// A template words a conversation as a whole. What was read before stays where the new wording begins with it; where it does
+  /// not (the template leaves out what the assistant thought, say), the conversation is read anew.
+  void user_in_chat(const std::optional<std::string>& text, std::vector<Image> images) {
+    std::vector<ChatMessage> messages = messages_;
+    messages.push_back(pipeline_->user_message(text ? std::optional<std::string_view>(*text) : std::nullopt, static_cast<Index>(images.size())));
+    std::vector<TokenId> ids = pipeline_->encode_chat(messages);
+    const bool behind = !read_.empty() && ids.size() > read_.size() && std::equal(read_.begin(), read_.end(), ids.begin());
+    std::vector<Image> shown;
+    if (behind) {
+      ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(read_.size()));
+    } else {
+      shown = pictures_;
+    }
+    shown.insert(shown.end(), images.begin(), images.end());
+    user_ids(std::move(ids), std::move(shown));
+    turn_->messages = std::move(messages);
+    turn_->pictures = std::move(images);
+    turn_->begins = behind ? Begins::kBehind : Begins::kAnew;
+  }
 
   const Pipeline* pipeline_;
   std::unique_ptr<AnySession> session_;
   Workspace workspace_;
   std::optional<Turn> turn_;
   std::vector<TokenId> unread_;
+  std::vector<TokenId> read_;            // all ids so far, those of replies included
+  std::vector<ChatMessage> messages_;    // what they say, where a chat template words it
+  std::vector<Image> pictures_;          // in those messages
   ImageCache images_;
   std::vector<ImageKey> in_memory_;  // the pictures that the session's visual memory holds (method B)
   ReplyStatistics statistics_;

@@ -8,21 +8,23 @@
 #include <vector>
 
 #include "duet/pipeline/any_model.hpp"
+#include "duet/pipeline/chat_prompt.hpp"
 #include "duet/pipeline/generate.hpp"
 #include "duet/pipeline/image_processor.hpp"
 
 namespace duet {
 
-/// A model with what stands around it in a checkpoint folder: tokenizer, image processor, generation defaults. Const, and
-/// safe to share among threads; a Conversation holds what changes.
+/// A model with what stands around it in a checkpoint folder: tokenizer, chat template, image processor, generation defaults.
+/// Const, and safe to share among threads; a Conversation holds what changes.
 class Pipeline {
  public:
-  /// Reads tokenizer.json and preprocessor_config.json where they are; what is missing is an error only when it is needed.
+  /// Reads the tokenizer, the chat template and preprocessor_config.json where they are; what is missing is an error only when it is needed.
   explicit Pipeline(std::shared_ptr<const AnyModel> model)
       : model_(std::move(model)),
-        defaults_(GenerationDefaults::read(model_->folder().generation_config(), model_->folder().config())) {
+        defaults_(GenerationDefaults::read(model_->folder().generation_config(), model_->folder().config())),
+        chat_(model_->folder().path()) {
     const CheckpointFolder& folder = model_->folder();
-    if (folder.has("tokenizer.json")) tokenizer_.emplace(Tokenizer::load(folder.path()));
+    if (Tokenizer::is_in(folder.path())) tokenizer_.emplace(Tokenizer::load(folder.path()));
     if (folder.has("preprocessor_config.json")) processor_.emplace(ImageProcessor::load(folder.path()));
   }
 
@@ -65,38 +67,70 @@ class Pipeline {
   /// Which turn of a conversation a text is.
   enum class Turn : unsigned char { kFirst, kLater };
 
-  /// Ids of a turn: the family's wording around `text`, special tokens, and every image's placeholder expanded. A text that
-  /// already holds image tokens is taken as it is. Without text, images are captioned where the family can.
+  /// Whether turns are worded by the checkpoint's chat template. Method B's pictures are not in the text, nor has it templates.
+  [[nodiscard]] bool has_chat_template() const { return chat_.is_there() && !model_->rules().decoder_start_token_id; }
+
+  /// Whether a text holds image tokens, so that it is taken as it is.
+  [[nodiscard]] bool spells_images_out(std::string_view text) const {
+    const PromptRules& rules = model_->rules();
+    return rules.image_token_id && text.find(rules.image_token) != std::string_view::npos;
+  }
+
+  /// What the user says in a turn: images before text. Without text, images are captioned where the family can.
+  /// Errors  kInvalidArgument when there is nothing to say
+  [[nodiscard]] ChatMessage user_message(std::optional<std::string_view> text, Index num_images) const {
+    if ((!text || text->empty()) && num_images == 0) throw nothing_to_say();
+    ChatMessage message{"user", std::vector<ChatPart>(static_cast<std::size_t>(num_images), ChatPart{ChatPart::Kind::kImage})};
+    const std::string_view words = text ? *text : std::string_view(model_->rules().caption_question);
+    if (!words.empty()) message.parts.push_back({ChatPart::Kind::kText, std::string(words)});
+    return message;
+  }
+
+  /// Ids of a whole conversation as the chat template words it, every image's placeholder expanded. The tokenizer's own special
+  /// tokens are added where the reference adds them: for models with eyes, unless the template began with the text's first token.
+  /// Requires has_chat_template()
+  /// Errors   those of the template; kFileNotReadable without tokenizer.json
+  [[nodiscard]] std::vector<TokenId> encode_chat(std::span<const ChatMessage> messages) const {
+    const std::string prompt = chat_.render(messages, model_->rules().image_token);
+    const Tokenizer& tokenizer = required_tokenizer();
+    const std::optional<TokenId> bos = tokenizer.bos_token_id();
+    const bool begun = bos && prompt.starts_with(tokenizer.id_to_token(*bos));
+    return expanded(tokenizer.encode(prompt, model_->info().reads_images() && !begun ? SpecialTokens::kAdd : SpecialTokens::kNone));
+  }
+
+  /// Ids of a text as it is, with special tokens, every image's placeholder expanded.
+  /// Errors  kFileNotReadable without tokenizer.json; kUnsupportedModel for a model that writes no text
+  [[nodiscard]] std::vector<TokenId> encode_exactly(std::string_view text) const {
+    require_text_model();
+    return expanded(required_tokenizer().encode(text));
+  }
+
+  /// Ids of a turn: the chat template's wording in the first, else the family's around `text`, special tokens, and every image's
+  /// placeholder expanded. A text that already holds image tokens is taken as it is. Without text, images are captioned where the
+  /// family can.
   /// Errors  kFileNotReadable without tokenizer.json; kInvalidArgument when there is nothing to say
   [[nodiscard]] std::vector<TokenId> encode_turn(std::optional<std::string_view> text, Index num_images, Turn turn) const {
-    if (!model_->info().writes_text()) {
-      throw Error(ErrorKind::kUnsupportedModel, model_->folder().path().string(),
-                  concat("a model that writes no text (", model_->info().family, ")"), "a language model");
-    }
-    if ((!text || text->empty()) && num_images == 0) throw nothing_to_say();
+    require_text_model();
     const PromptRules& rules = model_->rules();
     if (rules.decoder_start_token_id) {  // method B: the picture is not in the text
+      if ((!text || text->empty()) && num_images == 0) throw nothing_to_say();
       std::vector<TokenId> ids;
       if (turn == Turn::kFirst) ids.push_back(*rules.decoder_start_token_id);
       if (text && !text->empty()) append(ids, required_tokenizer().encode(*text, SpecialTokens::kNone));
       return ids;
     }
-    const bool spelled_out = text && rules.image_token_id && text->find(rules.image_token) != std::string_view::npos;
+    const ChatMessage message = user_message(text, num_images);
+    const bool as_it_is = text && spells_images_out(*text);
+    if (!as_it_is && turn == Turn::kFirst && has_chat_template()) return encode_chat({&message, 1});
     std::string whole;
-    if (spelled_out) {
+    if (as_it_is) {
       whole = *text;
     } else {
       whole = rules.question_prefix;
       for (Index i = 0; i < num_images; ++i) whole += rules.image_token + rules.image_suffix;
       whole += concat(text.value_or(rules.caption_question), rules.question_suffix);
     }
-    const auto special = turn == Turn::kFirst ? SpecialTokens::kAdd : SpecialTokens::kNone;
-    std::vector<TokenId> ids;
-    for (const TokenId id : required_tokenizer().encode(whole, special)) {
-      const bool placeholder = rules.image_token_id && id == *rules.image_token_id;
-      ids.insert(ids.end(), placeholder ? static_cast<std::size_t>(rules.tokens_per_image) : 1, id);
-    }
-    return ids;
+    return expanded(required_tokenizer().encode(whole, turn == Turn::kFirst ? SpecialTokens::kAdd : SpecialTokens::kNone));
   }
 
   /// A prompt that goes on after `length` positions; rows of image placeholders are noted.
@@ -126,6 +160,22 @@ class Pipeline {
     return {ErrorKind::kFileNotReadable, model_->folder().path().string(), concat("no ", file), concat("one, ", why), "is the download complete?"};
   }
 
+  void require_text_model() const {
+    if (model_->info().writes_text()) return;
+    throw Error(ErrorKind::kUnsupportedModel, model_->folder().path().string(),
+                concat("a model that writes no text (", model_->info().family, ")"), "a language model");
+  }
+  /// Every image's placeholder as often as it has rows.
+  [[nodiscard]] std::vector<TokenId> expanded(const std::vector<TokenId>& ids) const {
+    const PromptRules& rules = model_->rules();
+    std::vector<TokenId> result;
+    for (const TokenId id : ids) {
+      const bool placeholder = rules.image_token_id && id == *rules.image_token_id;
+      result.insert(result.end(), placeholder ? static_cast<std::size_t>(rules.tokens_per_image) : 1, id);
+    }
+    return result;
+  }
+
   [[nodiscard]] Error nothing_to_say() const {
     return {ErrorKind::kInvalidArgument, "prompt", "neither text nor an image", "at least one of them"};
   }
@@ -137,6 +187,7 @@ class Pipeline {
 
   std::shared_ptr<const AnyModel> model_;
   GenerationDefaults defaults_;
+  ChatPrompt chat_;
   std::optional<Tokenizer> tokenizer_;
   std::optional<ImageProcessor> processor_;
 };

@@ -391,11 +391,11 @@ TEST(BrokenFiles, AreOneClearError) {
   expect_error(broken([](Json& f) { f["model"]["merges"] = Json::array({"a b c"}); }), kMalformedFile, "two tokens");
   expect_error(broken([](Json& f) { f["model"]["merges"] = Json::array({Json::array({"a"})}); }), kMalformedFile, "two tokens");
   expect_error(broken([](Json& f) { f["model"]["merges"] = Json::array({Json::array({"a", 1})}); }), kMalformedFile, "model.merges[0]");
-  expect_error(broken([](Json& f) { f["model"]["type"] = "Unigram"; }), kUnsupportedModel, "model.type: got Unigram, expected BPE");
+  expect_error(broken([](Json& f) { f["model"]["type"] = "WordLevel"; }), kUnsupportedModel, "model.type: got WordLevel, expected BPE, WordPiece or Unigram");
   expect_error(broken([](Json& f) { f["model"]["dropout"] = 0.1; }), kUnsupportedModel, "model.dropout");
   expect_error(broken([](Json& f) { f["model"]["byte_fallback"] = 1; }), kInvalidArgument, "model.byte_fallback");
   expect_error(broken([](Json& f) { f.erase("model"); }), kInvalidArgument, "model");
-  expect_error(broken([](Json& f) { f["normalizer"] = {{"type", "Precompiled"}}; }), kUnsupportedModel, "normalizer: got \"Precompiled\"");
+  expect_error(broken([](Json& f) { f["normalizer"] = {{"type", "Mystery"}}; }), kUnsupportedModel, "normalizer: got \"Mystery\"");
   expect_error(broken([](Json& f) { f["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array({3})}}; }), kInvalidArgument, "normalizer.normalizers[0]");
   expect_error(broken([](Json& f) { f["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "a(b"}}}, {"behavior", "Removed"}}; }), kMalformedFile,
                "pre_tokenizer.pattern.Regex: got an error at offset 3");

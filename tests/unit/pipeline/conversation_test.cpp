@@ -2,9 +2,11 @@
 
 #include <gmock/gmock.h>
 
+#include <filesystem>
 #include <stdexcept>
 
 #include "load_model.hpp"
+#include "support/temp_folder.hpp"
 
 namespace duet {
 namespace {
@@ -240,6 +242,70 @@ TEST(Conversation, TheSameSeedTellsTheSameStory) {
   };
   EXPECT_EQ(told(5), told(5));
   EXPECT_NE(told(5), told(6));
+}
+
+/// stories260K with a chat template.
+class Worded : public ::testing::Test {
+ protected:
+  Worded() {
+    for (const auto& entry : std::filesystem::directory_iterator(std::string(DUET_TEST_GOLDEN_DIR) + "/stories260K")) {
+      std::filesystem::create_symlink(entry.path(), folder_.path() / entry.path().filename());
+    }
+  }
+  const Pipeline& with(const std::string& chat_template) {
+    folder_.write("chat_template.jinja", chat_template);
+    pipeline_ = std::make_unique<const Pipeline>(load_model(folder_.path(), {.threads = 1}));
+    return *pipeline_;
+  }
+
+ private:
+  test::TempFolder folder_;
+  std::unique_ptr<const Pipeline> pipeline_;
+};
+
+TEST_F(Worded, AConversationGoesOnBehindWhatWasRead) {
+  const Pipeline& p = with("<s>{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}</s>{% else %}<s>{% endif %}{% endfor %}");
+  Conversation chat(p, {.max_length = 300});
+  chat.user("Once upon a time");
+  const Reply before = chat.reply({.max_new_tokens = 3});
+  const Index read = chat.session().length();
+  chat.user("One day");
+  const Reply after = chat.reply({.max_new_tokens = 12});
+  const std::vector<ChatMessage> messages = {{"user", {{ChatPart::Kind::kText, "Once upon a time"}}}, {"assistant", {{ChatPart::Kind::kText, before.text}}},
+                                             {"user", {{ChatPart::Kind::kText, "One day"}}}};
+  const auto whole = p.encode_chat(messages);
+  Conversation at_once(p, {.max_length = 300});
+  at_once.user_ids(whole);
+  EXPECT_EQ(at_once.reply({.max_new_tokens = 12}).ids, after.ids);
+  EXPECT_EQ(chat.session().length(), at_once.session().length());
+  EXPECT_EQ(chat.statistics().prompt_tokens, static_cast<Index>(whole.size()) - read) << "only what is new is read";
+}
+
+TEST_F(Worded, AConversationThatIsWordedAnewIsReadAnew) {
+  const Pipeline& p = with("<s>{{ messages | length }} {% for m in messages %}{{ m.content }}{% endfor %}");
+  Conversation chat(p, {.max_length = 300});
+  chat.user("Once upon a time");
+  const Reply before = chat.reply({.max_new_tokens = 5});
+  chat.user("One day");
+  const Reply after = chat.reply({.max_new_tokens = 5});
+  Conversation at_once(p, {.max_length = 300});
+  at_once.user_ids(p.tokenizer()->encode("<s>3 Once upon a time" + before.text + "One day", SpecialTokens::kNone));
+  EXPECT_EQ(at_once.reply({.max_new_tokens = 5}).ids, after.ids);
+  chat.clear();
+  chat.user("Once upon a time");
+  EXPECT_EQ(chat.reply({.max_new_tokens = 5}).ids, before.ids);
+}
+
+TEST_F(Worded, ATemplateThatRaisesLeavesTheConversationAsItWas) {
+  const Pipeline& p = with("<s>{% for m in messages %}{% if m.content == 'bad' %}{{ raise_exception('no') }}{% endif %}{{ m.content }}{% endfor %}");
+  Conversation chat(p, {.max_length = 300}), calm(p, {.max_length = 300});
+  for (Conversation* c : {&chat, &calm}) {
+    c->user("Once upon a time");
+    static_cast<void>(c->reply({.max_new_tokens = 5}));
+  }
+  EXPECT_THAT(error_of([&] { chat.user("bad"); }).what(), HasSubstr("no"));
+  for (Conversation* c : {&chat, &calm}) c->user("One day");
+  EXPECT_EQ(chat.reply({.max_new_tokens = 5}).ids, calm.reply({.max_new_tokens = 5}).ids);
 }
 
 }  // namespace

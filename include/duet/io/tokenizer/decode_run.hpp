@@ -220,6 +220,24 @@ class DecodeRun {
     if (state.any_before) whole(next, Pattern(step.suffix).replace_all(state.held, ""));
   }
 
+  // WordPiece
+  void on_feed(const decode_step::WordPiece&, State& state, std::size_t, std::string_view fragment) { state.held += fragment; }
+  void on_end(const decode_step::WordPiece& step, State& state, std::size_t next) {
+    std::string token = std::exchange(state.held, {});
+    if (std::exchange(state.any_before, true)) {
+      const bool goes_on = !step.prefix.empty() && token.starts_with(step.prefix);
+      token = goes_on ? token.substr(step.prefix.size()) : concat(' ', token);
+    }
+    whole(next, step.cleanup ? cleaned(std::move(token)) : token);
+  }
+  static std::string cleaned(std::string token) {
+    static constexpr std::pair<std::string_view, std::string_view> kRules[] = {
+        {" .", "."},     {" ?", "?"},   {" !", "!"},           {" ,", ","},   {" ' ", "'"},  {" n't", "n't"},
+        {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    for (const auto& [from, to] : kRules) token = Pattern(std::string(from)).replace_all(token, std::string(to));
+    return token;
+  }
+
   // JoinWithSpaces
   void on_feed(const decode_step::JoinWithSpaces&, State& state, std::size_t next, std::string_view fragment) {
     if (state.any_before && !state.begun) feed(next, " ");

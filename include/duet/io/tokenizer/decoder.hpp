@@ -44,12 +44,18 @@ struct Metaspace {
 struct EndOfWord {
   std::string suffix;
 };
+/// A string that does not begin with `prefix` has a space before it, unless it is the first; with `cleanup`, no space before
+/// punctuation and English contractions.
+struct WordPiece {
+  std::string prefix;
+  bool cleanup;
+};
 /// Puts a space between strings: what happens when the file has no decoder.
 struct JoinWithSpaces {};
 }  // namespace decode_step
 
 using DecodeStep = std::variant<decode_step::ByteLevel, decode_step::Replace, decode_step::ByteFallback, decode_step::Fuse,
-                                decode_step::Strip, decode_step::Metaspace, decode_step::EndOfWord, decode_step::JoinWithSpaces>;
+                                decode_step::Strip, decode_step::Metaspace, decode_step::EndOfWord, decode_step::WordPiece, decode_step::JoinWithSpaces>;
 
 /// Reads the "decoder" of tokenizer.json, its sequences flattened.
 /// Errors  kUnsupportedModel for a kind it does not know, kInvalidArgument or kMalformedFile for wrong fields
@@ -91,9 +97,11 @@ class DecoderReader {
       const auto suffix = view.get_or<std::string>("suffix", "</w>");
       if (suffix.empty()) throw Error(ErrorKind::kMalformedFile, view.where(), "an empty suffix", "an end-of-word mark");
       steps_.emplace_back(decode_step::EndOfWord{suffix});
+    } else if (type == "WordPiece") {
+      steps_.emplace_back(decode_step::WordPiece{view.get_or<std::string>("prefix", "##"), view.get_or("cleanup", true)});
     } else {
       throw Error(ErrorKind::kUnsupportedModel, view.where(), concat('"', type, '"'),
-                  "Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace or BPEDecoder");
+                  "Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, BPEDecoder or WordPiece");
     }
   }
 

@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "duet/io/json.hpp"
+#include "duet/io/tokenizer/bert_normalizer.hpp"
 #include "duet/io/tokenizer/byte_alphabet.hpp"
 #include "duet/io/tokenizer/pattern.hpp"
+#include "duet/io/tokenizer/precompiled.hpp"
 #include "duet/io/tokenizer/unicode_normalization.hpp"
 #include "duet/io/unicode_class.hpp"
 #include "duet/io/utf8.hpp"
@@ -118,7 +120,7 @@ class Normalizer {
   struct ByteLevel {
     [[nodiscard]] std::string apply(std::string text) const { return bytes_as_characters(text); }
   };
-  using Step = std::variant<Form, Prepend, Replace, Strip, Lowercase, StripAccents, Nmt, ByteLevel>;
+  using Step = std::variant<Form, Prepend, Replace, Strip, Lowercase, StripAccents, Nmt, ByteLevel, BertNormalizer, Precompiled>;
 
   void add(const JsonView& view) {
     const auto type = view.get<std::string>("type");
@@ -146,9 +148,13 @@ class Normalizer {
       steps_.emplace_back(Nmt{});
     } else if (type == "ByteLevel") {
       steps_.emplace_back(ByteLevel{});
+    } else if (type == "BertNormalizer") {
+      steps_.emplace_back(BertNormalizer::read(view));
+    } else if (type == "Precompiled") {
+      if (view.contains("precompiled_charsmap")) steps_.emplace_back(Precompiled::read(view));
     } else {
       throw Error(ErrorKind::kUnsupportedModel, view.where(), concat('"', type, '"'),
-                  "Sequence, NFC, NFD, NFKC, NFKD, Prepend, Replace, Strip, Lowercase, StripAccents, Nmt or ByteLevel");
+                  "Sequence, NFC, NFD, NFKC, NFKD, Prepend, Replace, Strip, Lowercase, StripAccents, Nmt, ByteLevel, BertNormalizer or Precompiled");
     }
   }
 

@@ -1,21 +1,27 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "duet/core/error.hpp"
 #include "duet/io/json.hpp"
 #include "duet/io/tokenizer/bpe.hpp"
 #include "duet/io/tokenizer/merge_table.hpp"
 #include "duet/io/tokenizer/tokenizer_file.hpp"
+#include "duet/io/tokenizer/unigram.hpp"
+#include "duet/io/tokenizer/wordpiece.hpp"
 
 namespace duet::tokenization {
 
-/// What turns pieces into ids. A new kind (Unigram, WordPiece) is a class with vocabulary(), unk_token() and
-/// encode(pieces, ids) here, and a branch in read_model().
-using Model = std::variant<Bpe>;
+/// What turns pieces into ids. A new kind is a class with vocabulary(), unk_token() and encode(pieces, ids) here, and a branch
+/// in read_model().
+using Model = std::variant<Bpe, WordPiece, Unigram>;
 
 namespace detail {
 
@@ -47,10 +53,52 @@ inline MergeTable resolve_merges(const MergeList& merges, const Vocabulary& voca
   return table;
 }
 
-inline Bpe read_bpe(const JsonView& model, TokenizerFile& file) {
-  if (model.contains("vocab")) {  // an object would not be here
-    throw Error(ErrorKind::kMalformedFile, model.at("vocab").where(), model.at("vocab").json().type_name(), "an object of tokens and ids");
+/// Checks that the vocabulary was an object, which would be in `file`.
+inline void require_vocabulary(const JsonView& model) {
+  if (!model.contains("vocab")) return;
+  throw Error(ErrorKind::kMalformedFile, model.at("vocab").where(), model.at("vocab").json().type_name(), "an object of tokens and ids");
+}
+
+inline WordPiece read_wordpiece(const JsonView& model, TokenizerFile& file) {
+  require_vocabulary(model);
+  WordPieceOptions options;
+  options.unk_token = model.get_or<std::string>("unk_token", options.unk_token);
+  options.continuing_subword_prefix = model.get_or<std::string>("continuing_subword_prefix", options.continuing_subword_prefix);
+  options.max_input_chars_per_word = model.get_or<std::size_t>("max_input_chars_per_word", options.max_input_chars_per_word);
+  constexpr std::size_t kMost = 10'000;  // the search is quadratic in it
+  if (options.max_input_chars_per_word > kMost) {
+    throw Error(ErrorKind::kMalformedFile, model.at("max_input_chars_per_word").where(), concat(options.max_input_chars_per_word), concat("at most ", kMost));
   }
+  return {std::move(file.vocabulary), std::move(options)};
+}
+
+/// "vocab" is a list of tokens and their log-probabilities: [["<unk>", 0.0], ["a", -3.2]]; a token's place is its id.
+inline Unigram read_unigram(const JsonView& model, const TokenizerFile& file) {
+  Vocabulary vocabulary;
+  std::vector<double> scores;
+  if (file.vocabulary.size() > 0) throw Error(ErrorKind::kMalformedFile, concat(model.prefix(), "vocab"), "an object", "a list of tokens and log-probabilities");
+  const JsonView list = model.at("vocab");
+  if (!list.json().is_array()) throw Error(ErrorKind::kMalformedFile, list.where(), list.json().type_name(), "a list of tokens and log-probabilities");
+  vocabulary.reserve(list.json().size());
+  for (const nlohmann::json& entry : list.json()) {
+    const std::string where = concat(list.where(), '[', scores.size(), ']');
+    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number()) {
+      throw Error(ErrorKind::kMalformedFile, where, JsonView(entry, where).shown(), "a token and its log-probability");
+    }
+    vocabulary.add(entry[0].get_ref<const std::string&>(), static_cast<std::int64_t>(scores.size()), where);
+    scores.push_back(entry[1].get<double>());
+  }
+  std::optional<TokenId> unk_id;
+  if (model.contains("unk_id")) unk_id = model.get<TokenId>("unk_id");
+  if (unk_id && !vocabulary.token(*unk_id)) {
+    throw Error(ErrorKind::kMalformedFile, model.at("unk_id").where(), concat(*unk_id), concat("the id of a token, below ", scores.size()));
+  }
+  const auto unknown = model.get_or("byte_fallback", false) ? Unigram::Unknown::kBytes : Unigram::Unknown::kToken;
+  return {std::move(vocabulary), std::move(scores), unk_id, unknown};
+}
+
+inline Bpe read_bpe(const JsonView& model, TokenizerFile& file) {
+  require_vocabulary(model);
   if (model.contains("merges")) {
     throw Error(ErrorKind::kMalformedFile, model.at("merges").where(), model.at("merges").json().type_name(), "a list of merges");
   }
@@ -71,13 +119,15 @@ inline Bpe read_bpe(const JsonView& model, TokenizerFile& file) {
 }  // namespace detail
 
 /// The "model" of tokenizer.json; uses up `file`'s vocabulary.
-/// Errors  kUnsupportedModel for another kind than BPE; kMalformedFile, kInvalidArgument
+/// Errors  kUnsupportedModel for another kind; kMalformedFile, kInvalidArgument
 [[nodiscard]] inline Model read_model(TokenizerFile& file) {
   const JsonView model = JsonView(file.rest, "tokenizer.json").at("model");
   const bool merges = file.merges.size() > 0;
   const auto type = model.get_or<std::string>("type", merges ? "BPE" : "nothing");  // the oldest files do not say
   if (type == "BPE") return detail::read_bpe(model, file);
-  throw Error(ErrorKind::kUnsupportedModel, "tokenizer.json: model.type", type, "BPE");
+  if (type == "WordPiece") return detail::read_wordpiece(model, file);
+  if (type == "Unigram") return detail::read_unigram(model, file);
+  throw Error(ErrorKind::kUnsupportedModel, "tokenizer.json: model.type", type, "BPE, WordPiece or Unigram");
 }
 
 }  // namespace duet::tokenization
