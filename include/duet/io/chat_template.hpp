@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "duet/core/error.hpp"
+#include "duet/io/chat_message.hpp"
 #include "duet/io/json.hpp"
 #include "duet/io/template/calendar.hpp"
 #include "duet/io/template/interpreter.hpp"
@@ -21,18 +22,6 @@
 #include "duet/io/utf8.hpp"
 
 namespace duet {
-
-/// A part of a message: an image, or text.
-struct ChatPart {
-  enum class Kind : unsigned char { kText, kImage } kind = Kind::kText;
-  std::string text = {};  ///< of a text
-};
-
-/// A turn of a conversation.
-struct ChatMessage {
-  std::string role;  ///< "user", "assistant", "system"
-  std::vector<ChatPart> parts;
-};
 
 /// How a conversation becomes the text that a model reads: the Jinja template that comes with a checkpoint, rendered as
 /// transformers' apply_chat_template does. Const, and safe to share among threads.

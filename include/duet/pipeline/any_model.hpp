@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "duet/io/chat_message.hpp"
 #include "duet/io/checkpoint.hpp"
 #include "duet/pipeline/prompt_rules.hpp"
 #include "duet/pipeline/session.hpp"
@@ -56,6 +57,8 @@ class AnyModel {
   [[nodiscard]] virtual const PromptRules& rules() const = 0;
   [[nodiscard]] virtual const CheckpointFolder& folder() const = 0;
   [[nodiscard]] virtual const Compute& compute() const = 0;
+  /// How the checkpoint's chat template words a conversation; null without one, or where the family has none.
+  [[nodiscard]] virtual const ChatWording* chat_wording() const { return nullptr; }
   /// Errors  kUnsupportedModel for a model without a language model
   [[nodiscard]] virtual std::unique_ptr<AnySession> start(SessionOptions options) const = 0;
   /// Errors  kUnsupportedModel for a model without an image encoder

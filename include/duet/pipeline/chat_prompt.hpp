@@ -1,40 +1,47 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "duet/core/error.hpp"
 #include "duet/io/chat_template.hpp"
 
 namespace duet {
 
-/// A checkpoint's chat template, if it has one, and how it wants messages. A template that cannot be used is an error only
-/// when it is needed. Const, and safe to share among threads.
+/// A checkpoint's chat template and how it wants messages. One that cannot be used is an error only when it is needed. Const, and
+/// safe to share among threads.
 class ChatPrompt {
  public:
-  explicit ChatPrompt(const std::filesystem::path& folder) {
+  /// That of a folder, or nothing where it has none.
+  [[nodiscard]] static std::optional<ChatWording> find(const std::filesystem::path& folder) {
+    std::shared_ptr<const ChatPrompt> prompt;
     try {
-      template_ = ChatTemplate::find(folder);
-      if (template_) content_ = template_->reads();
+      std::optional<ChatTemplate> found = ChatTemplate::find(folder);
+      if (!found) return std::nullopt;
+      prompt.reset(new ChatPrompt(std::move(found), std::nullopt));
     } catch (const Error& e) {
-      problem_ = e;
+      prompt.reset(new ChatPrompt(std::nullopt, e));
     }
+    return ChatWording(std::move(prompt));
   }
 
-  [[nodiscard]] bool is_there() const noexcept { return template_ || problem_; }
-
-  /// The prompt for a conversation, at whose end the assistant is to speak.
-  /// Requires is_there()
-  /// Errors   those of ChatTemplate::find and render
+  /// Errors  those of ChatTemplate::find and render
   [[nodiscard]] std::string render(std::span<const ChatMessage> messages, std::string_view image_token) const {
     if (problem_) throw *problem_;
     return template_->render(messages, content_, image_token, jinja::CivilTime::now());
   }
 
  private:
+  ChatPrompt(std::optional<ChatTemplate> found, std::optional<Error> problem)
+      : template_(std::move(found)), problem_(std::move(problem)) {
+    if (template_) content_ = template_->reads();
+  }
+
   std::optional<ChatTemplate> template_;
   std::optional<Error> problem_;
   ChatTemplate::Content content_ = ChatTemplate::Content::kText;

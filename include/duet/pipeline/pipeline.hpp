@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "duet/pipeline/any_model.hpp"
-#include "duet/pipeline/chat_prompt.hpp"
 #include "duet/pipeline/generate.hpp"
 #include "duet/pipeline/image_processor.hpp"
 
@@ -18,11 +17,10 @@ namespace duet {
 /// Const, and safe to share among threads; a Conversation holds what changes.
 class Pipeline {
  public:
-  /// Reads the tokenizer, the chat template and preprocessor_config.json where they are; what is missing is an error only when it is needed.
+  /// Reads the tokenizer and preprocessor_config.json where they are; what is missing is an error only when it is needed.
   explicit Pipeline(std::shared_ptr<const AnyModel> model)
       : model_(std::move(model)),
-        defaults_(GenerationDefaults::read(model_->folder().generation_config(), model_->folder().config())),
-        chat_(model_->folder().path()) {
+        defaults_(GenerationDefaults::read(model_->folder().generation_config(), model_->folder().config())) {
     const CheckpointFolder& folder = model_->folder();
     if (Tokenizer::is_in(folder.path())) tokenizer_.emplace(Tokenizer::load(folder.path()));
     if (folder.has("preprocessor_config.json")) processor_.emplace(ImageProcessor::load(folder.path()));
@@ -68,7 +66,7 @@ class Pipeline {
   enum class Turn : unsigned char { kFirst, kLater };
 
   /// Whether turns are worded by the checkpoint's chat template. Method B's pictures are not in the text, nor has it templates.
-  [[nodiscard]] bool has_chat_template() const { return chat_.is_there() && !model_->rules().decoder_start_token_id; }
+  [[nodiscard]] bool has_chat_template() const { return model_->chat_wording() != nullptr && !model_->rules().decoder_start_token_id; }
 
   /// Whether a text holds image tokens, so that it is taken as it is.
   [[nodiscard]] bool spells_images_out(std::string_view text) const {
@@ -91,7 +89,7 @@ class Pipeline {
   /// Requires has_chat_template()
   /// Errors   those of the template; kFileNotReadable without tokenizer.json
   [[nodiscard]] std::vector<TokenId> encode_chat(std::span<const ChatMessage> messages) const {
-    const std::string prompt = chat_.render(messages, model_->rules().image_token);
+    const std::string prompt = model_->chat_wording()->render(messages, model_->rules().image_token);
     const Tokenizer& tokenizer = required_tokenizer();
     const std::optional<TokenId> bos = tokenizer.bos_token_id();
     const bool begun = bos && prompt.starts_with(tokenizer.id_to_token(*bos));
@@ -187,7 +185,6 @@ class Pipeline {
 
   std::shared_ptr<const AnyModel> model_;
   GenerationDefaults defaults_;
-  ChatPrompt chat_;
   std::optional<Tokenizer> tokenizer_;
   std::optional<ImageProcessor> processor_;
 };

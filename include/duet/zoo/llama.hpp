@@ -1,6 +1,7 @@
 #pragma once
 
 #include "duet/models/decoder.hpp"
+#include "duet/pipeline/chat_prompt.hpp"
 #include "duet/pipeline/session.hpp"
 #include "duet/zoo/family.hpp"
 
@@ -42,6 +43,7 @@ inline DecoderConfig read_llama_config(const JsonView& config) {
 struct Llama {
   static constexpr std::string_view kName = "Llama";
   using Recipe = LlamaRecipe;
+  using Chat = ChatPrompt;
   using Model = TextModel<Decoder<Recipe>>;
 
   template <class Cross = NoCrossAttention>

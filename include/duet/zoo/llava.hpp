@@ -13,6 +13,7 @@ struct LlavaOf {
   static constexpr std::string_view kName = "LLaVA";
   using Model = VisionLanguageModel<VisionTransformer<ClipVisionRecipe>, MlpProjector<ConfiguredActivation>,
                                     Decoder<typename TextFamily::Recipe>, EmbeddingFusion>;
+  using Chat = ChatPrompt;
 
   static Model load(const JsonView& config, const Weights& root) {
     VisionConfig vision_config = read_vision_config(config);

@@ -98,12 +98,14 @@ class ModelOf final : public AnyModel, public std::enable_shared_from_this<Model
     detail::describe_files(*loaded_.checkpoint, loaded_.used, info_);
     info_.family = Family::kName;
     describe(loaded_.model, info_);
+    if constexpr (requires { typename Family::Chat; }) chat_ = Family::Chat::find(folder().path());
   }
 
   [[nodiscard]] const ModelInfo& info() const override { return info_; }
   [[nodiscard]] const PromptRules& rules() const override { return loaded_.rules; }
   [[nodiscard]] const CheckpointFolder& folder() const override { return loaded_.checkpoint->folder(); }
   [[nodiscard]] const Compute& compute() const override { return compute_; }
+  [[nodiscard]] const ChatWording* chat_wording() const override { return chat_ ? &*chat_ : nullptr; }
   /// The model with its type, for those who compose or look inside.
   [[nodiscard]] const typename Family::Model& model() const noexcept { return loaded_.model; }
 
@@ -134,6 +136,7 @@ class ModelOf final : public AnyModel, public std::enable_shared_from_this<Model
   std::unique_ptr<Threads> threads_;
   Compute compute_;
   ModelInfo info_;
+  std::optional<ChatWording> chat_;
 };
 
 }  // namespace duet
