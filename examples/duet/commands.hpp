@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "duet/kernels/key_value_format.hpp"
 #include "duet/pipeline/sampler.hpp"
 
 // The verbs of the program, each in a file of its own. They return an exit code, and throw duet::Error for bad input.
@@ -19,6 +20,7 @@ struct RunOptions {
   std::optional<duet::Index> top_k;
   std::uint64_t seed = 0;
   std::vector<std::string> stop;
+  duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32;
   int threads = 0;
   bool json = false;
 };
@@ -27,6 +29,7 @@ int run(const RunOptions& options);
 struct ChatOptions {
   std::string model;
   duet::Index context = 4096;
+  duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32;
   std::optional<duet::Index> max_new_tokens;
   std::optional<float> temperature;
   std::uint64_t seed = 0;
@@ -52,12 +55,18 @@ int tokenize(const std::string& model);
 
 int inspect(const std::string& model, bool json);
 
-int check(const std::string& model, int threads);
+struct CheckOptions {
+  std::string model;
+  duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32;
+  int threads = 0;
+};
+int check(const CheckOptions& options);
 
 struct AttendOptions {
   std::string model, image, output, html;
   std::optional<std::string> prompt;
   std::optional<duet::Index> layer, head, max_new_tokens;
+  duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32;
   int threads = 0;
   bool json = false;
 };
@@ -66,6 +75,8 @@ int attend(const AttendOptions& options);
 struct BenchOptions {
   std::string model, shape, weights;
   std::optional<duet::Index> prefill, decode;  ///< absent: 512 and 64, or what the context has room for
+  std::optional<duet::Index> context;          ///< positions read before decoding begins; absent: 32, or what there is room for
+  duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32;
   bool image = false;
   int threads = 0;
   bool json = false;

@@ -8,4 +8,4 @@ std::shared_ptr<const duet::AnyModel> load_model(const std::filesystem::path& fo
 
 /// duet::forward_any, compiled once (forward_model.cpp).
 std::vector<duet::NamedTensor> forward_model(const duet::AnyModel& model, const duet::ReferenceInputs& inputs,
-                                             duet::Index max_new_tokens);
+                                             duet::Index max_new_tokens, duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32);
