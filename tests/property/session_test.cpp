@@ -2,10 +2,14 @@
 
 #include <gmock/gmock.h>
 
+#include <filesystem>
+#include <optional>
+#include <stdexcept>
 #include <thread>
 
 #include "duet/pipeline/sampler.hpp"
 #include "support/allocations.hpp"
+#include "support/temp_folder.hpp"
 #include "support/tiny_models.hpp"
 
 namespace duet::testing {
@@ -113,7 +117,7 @@ void expect_formats_agree(const Model& model) {
   for (const float logit : exact) largest = std::max(largest, std::abs(logit));
   for (const KeyValueFormat format : kFormats) {
     const auto got = prefilled(model, ids, 1, 512, format);
-    if (format != KeyValueFormat::kF32) EXPECT_NE(got, exact) << name_of(format) << " rounds";
+    EXPECT_EQ(got == exact, format == KeyValueFormat::kF32) << name_of(format) << " rounds";
     // In each of three layers a value is off by half a unit, and so is a weight, by the errors of its score: relative to the
     // largest, a layer adds at most two halves.
     EXPECT_THAT(got, Pointwise(FloatNear(3.0f * unit_of(format) * largest), exact)) << name_of(format);
@@ -354,6 +358,153 @@ TEST(Session, ABidirectionalRangeIsNotCut) {
   const auto whole = run(512);
   EXPECT_THAT(run(8), ElementsAreArray(whole));
   EXPECT_THAT(run(12), ElementsAreArray(whole));
+}
+
+/// Throws when it has seen a layer so often.
+struct ThrowingObserver {
+  static constexpr bool kLooks = true;
+  int layers_left;
+  void operator()(Stage stage, Index, ConstMatrixView) {
+    if (stage == Stage::kLayer && layers_left-- == 0) throw std::runtime_error("the observer has seen enough");
+  }
+};
+
+TEST(Session, AfterAnObserversExceptionItIsAsItWas) {
+  const TinyWeights weights;
+  const auto model = rotary_model(weights);
+  Machine machine;
+  const SessionOptions options{.max_length = 80, .prefill_chunk = 8};
+  for (const int layers : {0, 2, 4, 11}) {  // in the first chunk of four and in later ones
+    Session<RotaryModel> session(model, machine.compute, options), other(model, machine.compute, options), third(model, machine.compute, options);
+    for (auto* s : {&session, &other, &third}) s->prefill(Prompt::causal(tiny_ids(6)));
+    const auto logits = values(session.logits());
+    EXPECT_THROW(session.prefill(Prompt::causal(tiny_ids(30), 6), {}, ThrowingObserver{layers}), std::runtime_error);
+    EXPECT_EQ(session.length(), 6);
+    EXPECT_THAT(values(session.logits()), ElementsAreArray(logits));
+    EXPECT_THROW(session.decode(4, ThrowingObserver{layers % 3}), std::runtime_error);
+    EXPECT_EQ(session.length(), 6);
+    Session<RotaryModel>* const both[] = {&session, &third};
+    const TokenId ids[] = {4, 5};
+    EXPECT_THROW(Session<RotaryModel>::decode_together(both, ids, ThrowingObserver{layers % 3}), std::runtime_error);
+    EXPECT_EQ(third.length(), 6);
+    for (auto* s : {&session, &other}) s->prefill(Prompt::causal(tiny_ids(10), 6));
+    EXPECT_THAT(values(session.decode(1)), ElementsAreArray(values(other.decode(1))));
+  }
+}
+
+TEST(Session, WhatIsReadAfterTruncationHasTheBitsOfOneThatReadNothingElse) {
+  const TinyWeights weights;
+  const auto model = learned_model(weights);
+  Machine machine;
+  const auto ids = tiny_ids(150);
+  for (const KeyValueFormat format : kFormats) {
+    const auto whole = prefilled(model, ids, 1, 512, format);
+    for (const Index common : {0, 1, 63, 64, 100, 149}) {
+      Session<LearnedModel> session(model, machine.compute, {.max_length = 200, .kv_format = format});
+      const auto split = ids.begin() + common;
+      std::vector<TokenId> wrong(ids.begin(), split);
+      wrong.insert(wrong.end(), 30, 13);
+      session.prefill(Prompt::causal(wrong));
+      session.decode(11);
+      session.truncate(common);
+      EXPECT_EQ(session.length(), common);
+      EXPECT_THAT(values(session.prefill(Prompt::causal({split, ids.end()}, common))), ElementsAreArray(whole)) << name_of(format) << ' ' << common;
+    }
+  }
+}
+
+TEST(Session, GoesOnFromAFileWithTheSameBits) {
+  const test::TempFolder folder;
+  const TinyWeights weights;
+  const auto model = rotary_model(weights);
+  Machine machine;
+  for (const KeyValueFormat format : kFormats) {
+    for (const Index length : {1, 64, 130}) {
+      Session<RotaryModel> session(model, machine.compute, {.max_length = 200, .kv_format = format});
+      session.prefill(Prompt::causal(tiny_ids(length)));
+      session.decode(3);
+      session.save(folder.path() / "session.safetensors");
+      Session<RotaryModel> restored(model, machine.compute, {.max_length = 150, .kv_format = format});
+      restored.prefill(Prompt::causal(tiny_ids(7)));  // is forgotten
+      restored.restore(folder.path() / "session.safetensors");
+      EXPECT_EQ(restored.length(), length + 1);
+      EXPECT_THAT(values(restored.logits()), ElementsAreArray(values(session.logits())));
+      for (int i = 0; i < 5; ++i) {
+        EXPECT_THAT(values(restored.decode(static_cast<TokenId>(i))), ElementsAreArray(values(session.decode(static_cast<TokenId>(i))))) << name_of(format);
+      }
+      const Prompt more = Prompt::causal(tiny_ids(4), length + 6);
+      EXPECT_THAT(values(restored.prefill(more)), ElementsAreArray(values(session.prefill(more))));
+    }
+  }
+}
+
+TEST(Session, AFileOfAnotherModelOrADamagedOneChangesNothing) {
+  const test::TempFolder folder;
+  const auto path = folder.path() / "session.safetensors";
+  const TinyWeights weights, others;
+  const auto model = rotary_model(weights), other_model = rotary_model(others);
+  others.at("embed_tokens.weight")[0] += 0.125f;
+  const auto learned = learned_model(weights);
+  Machine machine;
+  Session<RotaryModel> saved(model, machine.compute, {.max_length = 100});
+  saved.prefill(Prompt::causal(tiny_ids(50)));
+  saved.save(path);
+  const auto kind_of = [&](auto& session) {
+    const Index length = session.length();
+    std::optional<ErrorKind> kind;
+    try {
+      session.restore(path);
+    } catch (const Error& e) {
+      kind = e.kind();
+      EXPECT_THAT(e.what(), ::testing::HasSubstr("session.safetensors"));
+    }
+    EXPECT_EQ(session.length(), length);
+    return kind;
+  };
+  const auto started = [&](const auto& of, SessionOptions options) {
+    Session<std::remove_cvref_t<decltype(of)>> session(of, machine.compute, options);
+    session.prefill(Prompt::causal(tiny_ids(9)));
+    return session;
+  };
+  auto trained_further = started(other_model, {.max_length = 100});
+  EXPECT_EQ(kind_of(trained_further), ErrorKind::kConfigMismatch);
+  auto of_other_sizes = started(learned, {.max_length = 100});
+  EXPECT_EQ(kind_of(of_other_sizes), ErrorKind::kConfigMismatch);
+  auto in_other_format = started(model, {.max_length = 100, .kv_format = KeyValueFormat::kBF16});
+  EXPECT_EQ(kind_of(in_other_format), ErrorKind::kConfigMismatch);
+  auto shorter = started(model, {.max_length = 49});
+  EXPECT_EQ(kind_of(shorter), ErrorKind::kContextFull);
+
+  auto session = started(model, {.max_length = 100}), control = started(model, {.max_length = 100});
+  const auto damage = [&](auto&& change) {
+    SessionState state = saved.state();
+    change(state);
+    state.save(path);
+    return kind_of(session);
+  };
+  const auto named = [](SessionState& state, std::string_view name) -> NamedTensor& {
+    return *std::ranges::find(state.tensors, name, &NamedTensor::name);
+  };
+  EXPECT_EQ(damage([](SessionState& s) { s.metadata.clear(); }), ErrorKind::kMalformedFile);
+  EXPECT_EQ(damage([](SessionState& s) { s.metadata["format"] = "pt"; }), ErrorKind::kMalformedFile);
+  EXPECT_EQ(damage([&](SessionState& s) { named(s, "layers.2.values").name = "layers.9.values"; }), ErrorKind::kMissingTensor);
+  EXPECT_EQ(damage([&](SessionState& s) {
+    NamedTensor& keys = named(s, "layers.1.keys");
+    std::swap(keys.shape[1], keys.shape[2]);
+  }), ErrorKind::kShapeMismatch);
+  EXPECT_EQ(damage([&](SessionState& s) { named(s, "layers.1.keys").dtype = DType::kI32; }), ErrorKind::kUnsupportedDtype);
+  EXPECT_EQ(damage([&](SessionState& s) {
+    NamedTensor& positions = named(s, "positions");
+    positions.data.resize(49 * sizeof(std::int64_t));
+    positions.shape = {49};
+  }), ErrorKind::kShapeMismatch);
+  EXPECT_EQ(damage([&](SessionState& s) { named(s, "positions").data[7] = std::byte{0x80}; }), ErrorKind::kContextFull) << "a negative position";
+  saved.save(path);
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+  EXPECT_EQ(kind_of(session), ErrorKind::kMalformedFile);
+  std::filesystem::remove(path);
+  EXPECT_EQ(kind_of(session), ErrorKind::kFileNotReadable);
+  EXPECT_THAT(values(session.decode(1)), ElementsAreArray(values(control.decode(1))));
 }
 
 TEST(Session, AFullContextIsAnErrorAndChangesNothing) {
