@@ -16,8 +16,9 @@ inline namespace DUET_ISA_NAMESPACE {
 // Attention of one row a sequence: bound by reading keys and values, so each is read from memory once for all heads of its
 // group. To score, the lanes of a vector are positions, a channel's keys lying side by side; to add values, they are
 // channels. Both are read block by block from end to end, as they lie, for only such runs reach the memory's full bandwidth;
-// heads that do not fit into the registers find a block in the first-level cache. A row's range is cut into chunks of eight pages, anchored at absolute positions, which run in parallel and are
-// put together in their order: the bits depend on the range alone.
+// heads that do not fit into the registers find a block in the first-level cache. A row's range is cut into chunks of eight
+// pages, anchored at absolute positions, which run in parallel and are put together in their order: the bits depend on the
+// range alone.
 
 inline constexpr Index kDecodeChunk = 8 * kPageSize;
 
@@ -64,6 +65,7 @@ struct DecodeKernel {
     const Index stride = kv.value_width + 2;
     const float* const q = chunk.q + head * kv.head_dim;
     float* const partial = chunk.partial + head * stride;
+    if (slots.begin >= kKeyBlock || slots.end <= kKeyBlock) std::fill_n(weights, heads * kPageSize, 0.0f);  // half is not read
     for (Index slot = slots.begin / kKeyBlock * kKeyBlock; slot < slots.end; slot += kKeyBlock) {
       const Keys keys{kv.keys_of<Element>(page, chunk.kv_head) + kv.key_at(slot, 0), kv.key_block_stride, kv.head_dim};
       for_heads<V::kDecodeHeads>(heads, Score<V>{q, keys, weights + slot});

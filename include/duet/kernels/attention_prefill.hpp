@@ -7,6 +7,7 @@
 
 #include "duet/core/workspace.hpp"
 #include "duet/kernels/attention_types.hpp"
+#include "duet/kernels/key_value_floats.hpp"
 #include "duet/kernels/simd/dispatch.hpp"
 #include "duet/kernels/simd/vec_math.hpp"
 
@@ -38,12 +39,11 @@ struct PrefillTile {
   float* q;                     ///< [head_dim, 48], scaled
   float* sums;                  ///< [head_dim, 48]
   float* scores;                ///< [kPageSize, 48], then weights
-  float* page;                  ///< a page as KeyValueLayout has it in kF32, where the cache's holds no floats
+  float* page;                  ///< scratch of a FloatPage
 
   /// Floats of scratch for one thread.
   static Index scratch(const KeyValueLayout& layout) noexcept {
-    const Index page = layout.format == KeyValueFormat::kF32 ? 0 : kPageSize * (layout.head_dim + layout.value_width());
-    return (2 * layout.head_dim + kPageSize) * kPrefillLanes + page;
+    return (2 * layout.head_dim + kPageSize) * kPrefillLanes + FloatPage::scratch(layout);
   }
   [[nodiscard]] Index group() const noexcept { return shape->num_attention_heads / shape->num_key_value_heads; }
   [[nodiscard]] Index row(Index lane) const noexcept { return (first_pair + lane) / group(); }
@@ -70,12 +70,6 @@ struct PageSlots {
   Cover cover;
 };
 
-/// A page's keys and values of one head as floats, and how they lie.
-struct PrefillPage {
-  const float *keys, *values;
-  KeyValuePages layout;
-};
-
 struct PrefillKernel {
   static constexpr Index kLanes = kPrefillLanes;
 
@@ -86,7 +80,7 @@ struct PrefillKernel {
     for (Index page = lanes.seen_by_some.begin / kPageSize; page * kPageSize < lanes.seen_by_some.end; ++page) {
       const PageSlots slots = visible_slots(*tile, page * kPageSize, lanes);
       if (slots.begin >= slots.end) continue;
-      const PrefillPage floats = as_floats<V>(*tile, page);
+      const FloatPage floats = float_page<V>(tile->job->kv, page, tile->kv_head, tile->page);
       score<V>(*tile, floats, slots);
       if (slots.cover == Cover::kWhole) {
         weigh<V, Cover::kWhole>(*tile, slots, lanes);
@@ -101,43 +95,6 @@ struct PrefillKernel {
 
  private:
   static Index num_vectors(const PrefillTile& tile, Index width) noexcept { return (tile.num_pairs + width - 1) / width; }
-
-  template <class V>
-  DUET_INLINE static PrefillPage as_floats(const PrefillTile& tile, Index page) noexcept {
-    const KeyValuePages& kv = tile.job->kv;
-    if (kv.format == KeyValueFormat::kF32) {
-      return {kv.keys_of<float>(page, tile.kv_head), kv.values_of<float>(page, tile.kv_head), kv};
-    }
-    const PrefillPage floats{tile.page, tile.page + kPageSize * kv.head_dim,
-                             KeyValuePages::of({KeyValueFormat::kF32, kv.head_dim}, nullptr, nullptr, 0)};
-    if (kv.format == KeyValueFormat::kBF16) convert<V>(kv.keys_of<Bf16>(page, tile.kv_head), kv, tile.page);
-    if (kv.format == KeyValueFormat::kF16) convert<V>(kv.keys_of<F16>(page, tile.kv_head), kv, tile.page);
-    if (kv.format == KeyValueFormat::kQ8) scale<V>(kv, page, tile.kv_head, floats.layout, tile.page);
-    return floats;
-  }
-  /// Without scales, keys and values lie as they do in kF32.
-  template <class V, class Element>
-  DUET_INLINE static void convert(const Element* stored, const KeyValuePages& kv, float* out) noexcept {
-    for (Index i = 0; i < kPageSize * (kv.head_dim + kv.value_width); i += V::kWidth) V::load(stored + i).store(out + i);
-  }
-  template <class V>
-  DUET_INLINE static void scale(const KeyValuePages& kv, Index page, Index head, const KeyValuePages& layout, float* out) noexcept {
-    const std::int8_t* const keys = kv.keys_of<std::int8_t>(page, head);
-    const std::int8_t* const values = kv.values_of<std::int8_t>(page, head);
-    for (Index slot = 0; slot < kPageSize; slot += V::kWidth) {
-      for (Index c = 0; c < kv.head_dim; ++c) {
-        const V factor = V::load(kv.key_scale(page, head, slot, c));
-        (V::load(keys + kv.key_at(slot, c)) * factor).store(out + layout.key_at(slot, c));
-      }
-    }
-    out += kPageSize * kv.head_dim;
-    for (Index c = 0; c < kv.value_width; c += V::kWidth) {
-      const F16* const factors = kv.value_scale(page, head, 0, c);
-      for (Index slot = 0; slot < kPageSize; ++slot) {
-        (V::load(values + kv.value_at(slot, c)) * V::broadcast(factors + slot)).store(out + layout.value_at(slot, c));
-      }
-    }
-  }
 
   DUET_INLINE static void start(const PrefillTile& tile, LaneStates& lanes) noexcept {
     const Index head_dim = tile.shape->head_dim;
@@ -209,7 +166,7 @@ struct PrefillKernel {
   }
 
   template <class V, int C>
-  DUET_INLINE static void score_column(const PrefillTile& tile, const PrefillPage& page, PageSlots slots, Index lane) noexcept {
+  DUET_INLINE static void score_column(const PrefillTile& tile, const FloatPage& page, PageSlots slots, Index lane) noexcept {
     const KeyValuePages& kv = page.layout;
     const Index slot_stride = kv.key_slot_stride, channel_stride = kv.key_channel_stride, head_dim = kv.head_dim;
     Index j = slots.begin;
@@ -228,7 +185,7 @@ struct PrefillKernel {
   }
 
   template <class V>
-  DUET_INLINE static void score(const PrefillTile& tile, const PrefillPage& page, PageSlots slots) noexcept {
+  DUET_INLINE static void score(const PrefillTile& tile, const FloatPage& page, PageSlots slots) noexcept {
     Index v = 0;
     for (; v + V::kBlockVectors <= num_vectors(tile, V::kWidth); v += V::kBlockVectors) {
       score_column<V, V::kBlockVectors>(tile, page, slots, v * V::kWidth);
@@ -312,7 +269,7 @@ struct PrefillKernel {
   }
 
   template <class V, Cover cover, int C>
-  DUET_INLINE static void add_column(const PrefillTile& tile, const PrefillPage& page, PageSlots slots,
+  DUET_INLINE static void add_column(const PrefillTile& tile, const FloatPage& page, PageSlots slots,
                                      const LaneStates& lanes, Index lane) noexcept {
     const KeyValuePages& kv = page.layout;
     const Index head_dim = kv.head_dim;
@@ -328,7 +285,7 @@ struct PrefillKernel {
   }
 
   template <class V, Cover cover>
-  DUET_INLINE static void add_values(const PrefillTile& tile, const PrefillPage& page, PageSlots slots,
+  DUET_INLINE static void add_values(const PrefillTile& tile, const FloatPage& page, PageSlots slots,
                                      const LaneStates& lanes) noexcept {
     Index v = 0;
     for (; v + V::kBlockVectors <= num_vectors(tile, V::kWidth); v += V::kBlockVectors) {

@@ -1,11 +1,9 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <filesystem>
 #include <limits>
-#include <map>
 #include <span>
 #include <string>
 #include <utility>
@@ -13,6 +11,7 @@
 
 #include "duet/fusion/vision_language_model.hpp"
 #include "duet/pipeline/session_file.hpp"
+#include "duet/pipeline/text_model.hpp"
 
 namespace duet {
 
@@ -22,25 +21,6 @@ struct SessionOptions {
   Index prefill_chunk = 512;
   /// How the KV cache and, in method B, the images' keys and values are kept: what decoding reads beside the weights.
   KeyValueFormat kv_format = KeyValueFormat::kF32;
-};
-
-/// A decoder on its own: the text-only model. It is no vision-language model with empty slots; it just offers what a
-/// session asks of any model.
-template <LanguageDecoder Text>
-class TextModel {
- public:
-  using Decoder = Text;
-  struct Memory {};
-  explicit TextModel(Text decoder) : decoder_(std::move(decoder)) {}
-
-  [[nodiscard]] const Text& decoder() const noexcept { return decoder_; }
-  void fuse(const Prompt& prompt, const ImageRows&, MatrixView hidden, Memory&, Workspace&) const {
-    decoder_.embed(prompt.ids, hidden);
-  }
-  static const VisualMemory* memory_of(const Memory&) noexcept { return nullptr; }
-
- private:
-  Text decoder_;
 };
 
 /// Everything that changes in one conversation with a const model: KV cache, visual memory, scratch.
@@ -159,7 +139,8 @@ class Session {
   /// All that is needed to go on with the same bits: keys and values of text and images, positions and logits.
   [[nodiscard]] SessionState state() const {
     SessionState state;
-    for (const auto& [key, value] : identity()) state.metadata[key] = value;
+    static_assert(kKeepsImages || std::is_empty_v<Memory>, "duet: a session with a memory of another kind has no file");
+    state.metadata.merge(session_identity(*model_, options_.kv_format));
     for (Index i = 0; i < cache_.num_layers(); ++i) state.add(concat("layers.", i), cache_.layer(i), length());
     state.add("positions", std::vector<std::int64_t>(positions_.begin(), positions_.end()));
     state.tensors.push_back(NamedTensor::matrix("logits", logits_));
@@ -173,7 +154,7 @@ class Session {
   /// Errors  kConfigMismatch for a session of another model or format; kContextFull when it does not fit; kMalformedFile,
   ///         kMissingTensor, kShapeMismatch, kUnsupportedDtype; the session is then as it was
   void restore(const SessionFile& file) {
-    for (const auto& [key, value] : identity()) file.expect(key, value);
+    for (const auto& [key, value] : session_identity(*model_, options_.kv_format)) file.expect(key, value);
     const std::vector<std::int64_t> positions = file.numbers("positions");
     const auto length = static_cast<Index>(positions.size());
     if (length > options_.max_length) {
@@ -207,34 +188,6 @@ class Session {
   using Memory = typename Model::Memory;
   static constexpr bool kKeepsImages = std::is_same_v<Memory, VisualMemory>;
 
-  /// What a session must share with the model that goes on with it: sizes, and numbers, for a model trained further is
-  /// another.
-  [[nodiscard]] std::map<std::string, std::string> identity() const {
-    static_assert(kKeepsImages || std::is_empty_v<Memory>, "duet: a session with a memory of another kind has no file");
-    const auto& decoder = model_->decoder();
-    const auto& c = decoder.config();
-    std::map<std::string, std::string> identity = {{"kv", std::string(name_of(options_.kv_format))},
-                                                   {"vocab_size", std::to_string(c.vocab_size)},
-                                                   {"hidden_size", std::to_string(c.hidden_size)},
-                                                   {"intermediate_size", std::to_string(c.intermediate_size)},
-                                                   {"num_hidden_layers", std::to_string(c.num_hidden_layers)},
-                                                   {"num_attention_heads", std::to_string(c.num_attention_heads)},
-                                                   {"num_key_value_heads", std::to_string(c.num_key_value_heads)},
-                                                   {"head_dim", std::to_string(c.head_dim)},
-                                                   {"fusion", "none"}};
-    if constexpr (requires { typename Model::FusionPolicy; }) identity["fusion"] = Model::FusionPolicy::kName;
-    constexpr Index kRows = 64;  // of the embedding table: they stand for all weights
-    std::vector<TokenId> ids;
-    for (Index i = 0; i < kRows; ++i) ids.push_back(static_cast<TokenId>(i * c.vocab_size / kRows));
-    Matrix rows(kRows, decoder.hidden_size());
-    decoder.embed(ids, rows);
-    std::uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a (Fowler, Noll, Vo), a number at a time
-    for (const float value : std::span(rows.view().data(), static_cast<std::size_t>(kRows * rows.cols()))) {
-      hash = (hash ^ std::bit_cast<std::uint32_t>(value)) * 0x100000001b3u;
-    }
-    identity["embeddings"] = std::to_string(hash);
-    return identity;
-  }
   [[nodiscard]] VisualMemory read_memory(const SessionFile& file) {
     const std::vector<std::int64_t> counts = file.numbers("num_image_rows");
     if (counts.size() != 1 || counts[0] < 0) {

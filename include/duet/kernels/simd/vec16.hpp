@@ -96,12 +96,6 @@ class Vec16 {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
-  DUET_AVX512 friend void store_sums(const Vec16& a, const Vec16& b, const Vec16& c, const Vec16& d, float* sums) noexcept {
-    const __m256 ab = _mm256_hadd_ps(_mm256_add_ps(half<0>(a), half<1>(a)), _mm256_add_ps(half<0>(b), half<1>(b)));
-    const __m256 cd = _mm256_hadd_ps(_mm256_add_ps(half<0>(c), half<1>(c)), _mm256_add_ps(half<0>(d), half<1>(d)));
-    const __m256 all = _mm256_hadd_ps(ab, cd);
-    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
-  }
   DUET_AVX512 friend float largest(const Vec16& x) noexcept {
     const __m256 eight = _mm256_max_ps(half<0>(x), half<1>(x));
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

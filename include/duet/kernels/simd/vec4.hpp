@@ -115,10 +115,6 @@ class Vec4 {
   }
   /// Lanes added in one fixed order.
   DUET_INLINE friend float sum(const Vec4& x) noexcept { return (x.v_[0] + x.v_[2]) + (x.v_[1] + x.v_[3]); }
-  /// sum(a), sum(b), sum(c), sum(d) at once, the lanes added in another fixed order.
-  DUET_INLINE friend void store_sums(const Vec4& a, const Vec4& b, const Vec4& c, const Vec4& d, float* sums) noexcept {
-    sums[0] = sum(a), sums[1] = sum(b), sums[2] = sum(c), sums[3] = sum(d);
-  }
   DUET_INLINE friend float largest(const Vec4& x) noexcept {
     const float a = x.v_[0] > x.v_[2] ? x.v_[0] : x.v_[2], b = x.v_[1] > x.v_[3] ? x.v_[1] : x.v_[3];
     return a > b ? a : b;

@@ -106,10 +106,6 @@ class Vec8 {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
-  DUET_AVX2 friend void store_sums(const Vec8& a, const Vec8& b, const Vec8& c, const Vec8& d, float* sums) noexcept {
-    const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a.v_, b.v_), _mm256_hadd_ps(c.v_, d.v_));
-    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
-  }
   DUET_AVX2 friend float largest(const Vec8& x) noexcept {
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x.v_), _mm256_extractf128_ps(x.v_, 1));
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
