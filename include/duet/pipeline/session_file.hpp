@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "duet/core/token.hpp"
 #include "duet/io/safetensors.hpp"
 #include "duet/io/safetensors_writer.hpp"
 #include "duet/layers/kv_cache.hpp"
