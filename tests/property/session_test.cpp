@@ -441,10 +441,10 @@ TEST(Session, GoesOnFromAFileWithTheSameBits) {
 TEST(Session, AFileOfAnotherModelOrADamagedOneChangesNothing) {
   const test::TempFolder folder;
   const auto path = folder.path() / "session.safetensors";
-  const TinyWeights weights, others;
+  const TinyWeights weights, others, of_learned;
   const auto model = rotary_model(weights), other_model = rotary_model(others);
   others.at("embed_tokens.weight")[0] += 0.125f;
-  const auto learned = learned_model(weights);
+  const auto learned = learned_model(of_learned);
   Machine machine;
   Session<RotaryModel> saved(model, machine.compute, {.max_length = 100});
   saved.prefill(Prompt::causal(tiny_ids(50)));
@@ -498,7 +498,7 @@ TEST(Session, AFileOfAnotherModelOrADamagedOneChangesNothing) {
     positions.data.resize(49 * sizeof(std::int64_t));
     positions.shape = {49};
   }), ErrorKind::kShapeMismatch);
-  EXPECT_EQ(damage([&](SessionState& s) { named(s, "positions").data[7] = std::byte{0x80}; }), ErrorKind::kContextFull) << "a negative position";
+  EXPECT_EQ(damage([&](SessionState& s) { named(s, "positions").data[7] = std::byte{0x80}; }), ErrorKind::kMalformedFile) << "a negative position";
   saved.save(path);
   std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
   EXPECT_EQ(kind_of(session), ErrorKind::kMalformedFile);

@@ -161,7 +161,11 @@ class Session {
       throw Error(ErrorKind::kContextFull, file.where(), concat(length, " positions"), concat("at most ", options_.max_length),
                   "start with a larger max_length");
     }
-    for (const std::int64_t position : positions) check_position(position);
+    const Index end = model_->decoder().num_positions();
+    if (std::ranges::any_of(positions, [end](std::int64_t position) { return position < 0 || position >= end; })) {
+      throw Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor positions"), "one that the model does not have",
+                  concat("positions between 0 and ", end - 1));
+    }
     for (Index i = 0; i < cache_.num_layers(); ++i) file.check(concat("layers.", i), cache_.layer(i), length);
     const Index one_row[] = {1, logits_.cols()};
     const TensorView& logits = file.tensor("logits", DType::kF32, one_row);
