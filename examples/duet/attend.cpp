@@ -109,7 +109,7 @@ int attend(const AttendOptions& options) {
   constexpr duet::Index kDefaultReply = 64;
   const duet::Index longest = options.max_new_tokens.value_or(pipeline.defaults().max_new_tokens.value_or(kDefaultReply));
   const AttentionTrace trace_of_reply =
-      trace(pipeline, picture, options.prompt ? std::optional<std::string_view>(*options.prompt) : std::nullopt, longest);
+      trace(pipeline, picture, options.prompt ? std::optional<std::string_view>(*options.prompt) : std::nullopt, longest, options.kv_format);
   const duet::HeatChoice choice{options.layer, options.head};
   std::vector<std::vector<float>> heats;
   std::vector<HeatMap> maps;

@@ -66,7 +66,8 @@ double peak_megabytes() {
 
 struct Text {
   Index prompt = 0, replies = 0;  ///< tokens
-  double prefill_seconds = 0, prefill_gflop = 0, decode_seconds = 0, decode_bytes = 0;
+  double prefill_seconds = 0, prefill_gflop = 0, decode_seconds = 0, decode_bytes = 0, kv_bytes = 0;
+  Index before = 0;  ///< positions read before decoding began
 };
 
 /// A picture of the encoder's size.
@@ -85,14 +86,14 @@ Text measure_text(const duet::AnyModel& model, const BenchOptions& options, Limi
   const duet::ModelInfo& info = model.info();
   const Index replies = options.decode.value_or(std::min<Index>(64, std::max<Index>(1, info.context / 4)));
   const Index prompt = options.prefill.value_or(std::min<Index>(512, std::max<Index>(1, info.context - replies)));
-  if (prompt + replies > info.context) {
-    throw duet::Error(duet::ErrorKind::kContextFull, "bench", duet::concat(prompt, " + ", replies, " positions"),
+  const Index before = options.context.value_or(std::min<Index>(32, prompt)), longest = std::max(prompt, before);
+  if (longest + replies > info.context) {
+    throw duet::Error(duet::ErrorKind::kContextFull, "bench", duet::concat(longest, " + ", replies, " positions"),
                       duet::concat("at most the context, ", info.context));
   }
-  const auto session = model.start({.max_length = prompt + replies});
+  const auto session = model.start({.max_length = longest + replies, .kv_format = options.kv_format});
   std::vector<duet::TokenId> ids;
-  for (Index i = 0; i < prompt; ++i) ids.push_back(static_cast<duet::TokenId>((i * 7919 + 1) % info.vocab_size));
-  const Index before = std::min<Index>(32, prompt);
+  for (Index i = 0; i < longest; ++i) ids.push_back(static_cast<duet::TokenId>((i * 7919 + 1) % info.vocab_size));
   Index image_rows = 0;
   if (info.cross_attention_layers > 0) {
     duet::Workspace workspace(model.compute());
@@ -100,8 +101,8 @@ Text measure_text(const duet::AnyModel& model, const BenchOptions& options, Limi
     image_rows = rows.rows.rows();
     session->prefill(duet::Prompt::causal({ids.front()}, 0, image_rows), rows);  // from here on it stays in the memory
   }
-  Text text{.prompt = prompt, .replies = replies};
-  const duet::Prompt whole = duet::Prompt::causal(ids, 0, image_rows);
+  Text text{.prompt = prompt, .replies = replies, .before = before};
+  const duet::Prompt whole = duet::Prompt::causal({ids.begin(), ids.begin() + prompt}, 0, image_rows);
   text.prefill_seconds = best_of(3, [&] {
     session->restart();
     session->prefill(whole, {});
@@ -114,16 +115,18 @@ Text measure_text(const duet::AnyModel& model, const BenchOptions& options, Limi
 
   const duet::Prompt beginning = duet::Prompt::causal({ids.begin(), ids.begin() + before}, 0, image_rows);
   text.decode_seconds = 1e30;
+  session->restart();
+  session->prefill(beginning, {});
   for (int repeat = 0; repeat < 3; ++repeat) {
-    session->restart();
-    session->prefill(beginning, {});
+    session->truncate(before);
     text.decode_seconds = std::min(text.decode_seconds, seconds([&] {
-      for (Index i = 0; i < replies; ++i) session->decode(ids[static_cast<std::size_t>(i % prompt)]);
+      for (Index i = 0; i < replies; ++i) session->decode(ids[static_cast<std::size_t>(i % longest)]);
     }));
   }
   const double positions = static_cast<double>(before) + static_cast<double>(replies + 1) / 2;  // read on average
-  text.decode_bytes = static_cast<double>(info.text_bytes_per_token) +
-                      (positions * layers + image_keys) * 2 * static_cast<double>(info.num_key_value_heads * info.head_dim) * sizeof(float);
+  text.kv_bytes = positions * static_cast<double>(info.kv_bytes_per_token(options.kv_format)) +
+                  static_cast<double>(image_rows * info.image_bytes_per_row(options.kv_format));
+  text.decode_bytes = static_cast<double>(info.text_bytes_per_token) + text.kv_bytes;
   return text;
 }
 
@@ -181,8 +184,11 @@ int bench(const BenchOptions& options) {
                          {"fraction_of_fma_peak", rate / limits.fma()}};
     const double read = 1e-9 * text.decode_bytes * static_cast<double>(text.replies) / text.decode_seconds;
     result["decode"] = {{"tokens", text.replies},
+                        {"context", text.before},
+                        {"kv", name_of(options.kv_format)},
                         {"tokens_per_s", static_cast<double>(text.replies) / text.decode_seconds},
                         {"bytes_per_token", text.decode_bytes},
+                        {"kv_bytes_per_token", text.kv_bytes},
                         {"gb_s", read},
                         {"fraction_of_bandwidth", read / limits.read()}};
   }
@@ -205,7 +211,8 @@ int bench(const BenchOptions& options) {
     const auto& d = result["decode"];
     std::printf("prefill  %ld tokens: %.1f tokens/s, %.1f GFLOP/s, %.2f of the FMA peak\n", static_cast<long>(text.prompt),
                 p["tokens_per_s"].get<double>(), p["gflop_s"].get<double>(), p["fraction_of_fma_peak"].get<double>());
-    std::printf("decode   %ld tokens: %.1f tokens/s, %.1f GB/s, %.2f of the bandwidth\n", static_cast<long>(text.replies),
+    std::printf("decode   %ld tokens after %ld, %s keys and values: %.1f tokens/s, %.1f GB/s, %.2f of the bandwidth\n",
+                static_cast<long>(text.replies), static_cast<long>(text.before), std::string(name_of(options.kv_format)).c_str(),
                 d["tokens_per_s"].get<double>(), d["gb_s"].get<double>(), d["fraction_of_bandwidth"].get<double>());
   }
   if (with_image) {

@@ -30,6 +30,12 @@ class InterruptGuard {
   struct sigaction previous_ {};
 };
 
+/// What follows a command's name.
+std::string file_of(const std::string& line) {
+  const auto name = line.find_first_not_of(' ', line.find(' '));
+  return name == std::string::npos ? "" : line.substr(name);
+}
+
 /// The reply as it comes, without the space that belongs before its first word.
 void answer(duet::Conversation& conversation, const duet::ReplyOptions& options) {
   const InterruptGuard guard;
@@ -51,14 +57,15 @@ int chat(const ChatOptions& options) {
     return duet::Pipeline(load_model(options.model, load_options(options.weights, options.threads)));
   }();
   const duet::ModelInfo& info = pipeline.model().info();
-  duet::Conversation conversation(pipeline, {.max_length = info.context > 0 ? std::min(options.context, info.context) : options.context});
+  const duet::Index context = info.context > 0 ? std::min(options.context, info.context) : options.context;
+  duet::Conversation conversation(pipeline, {.max_length = context, .kv_format = options.kv_format});
   duet::ReplyOptions reply_options;
   reply_options.max_new_tokens = options.max_new_tokens;
   reply_options.temperature = options.temperature;
   reply_options.seed = options.seed;
 
   const bool person = ::isatty(STDIN_FILENO) != 0;
-  if (person) std::cout << info.family << ", fusion: " << info.fusion << ". /image FILE, /clear, /quit; Ctrl-C stops a reply.\n";
+  if (person) std::cout << info.family << ", fusion: " << info.fusion << ". /image FILE, /save FILE, /load FILE, /clear, /quit; Ctrl-C stops a reply.\n";
   std::vector<duet::Image> images;
   std::string line;
   while ((person && std::cout << "> " << std::flush), std::getline(std::cin, line)) {
@@ -68,10 +75,14 @@ int chat(const ChatOptions& options) {
         conversation.clear();
         images.clear();
       } else if (line.starts_with("/image ")) {
-        const auto name = line.find_first_not_of(' ', 7);
-        images.push_back(duet::Image::open(name == std::string::npos ? "" : line.substr(name)));
+        images.push_back(duet::Image::open(file_of(line)));
+      } else if (line.starts_with("/save ")) {
+        conversation.save(file_of(line));
+      } else if (line.starts_with("/load ")) {
+        conversation.load(file_of(line));
+        images.clear();
       } else if (line.starts_with('/')) {
-        std::cerr << "commands: /image FILE, /clear, /quit\n";
+        std::cerr << "commands: /image FILE, /save FILE, /load FILE, /clear, /quit\n";
       } else if (!line.empty() || !images.empty()) {
         conversation.user(line.empty() ? std::nullopt : std::optional(line), std::exchange(images, {}));
         answer(conversation, reply_options);

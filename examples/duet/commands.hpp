@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "duet/kernels/key_value_format.hpp"
 #include "duet/pipeline/sampler.hpp"
 
 // The verbs of the program, each in a file of its own. They return an exit code, and throw duet::Error for bad input.
@@ -20,6 +21,7 @@ struct RunOptions {
   std::uint64_t seed = 0;
   std::vector<std::string> stop;
   std::string weights;  ///< as stored if empty
+  duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32;
   int threads = 0;
   bool json = false;
   bool raw = false;  ///< the prompt is the exact text
@@ -29,6 +31,7 @@ int run(const RunOptions& options);
 struct ChatOptions {
   std::string model;
   duet::Index context = 4096;
+  duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32;
   std::optional<duet::Index> max_new_tokens;
   std::optional<float> temperature;
   std::uint64_t seed = 0;
@@ -61,7 +64,12 @@ int render_template(const TemplateOptions& options);
 
 int inspect(const std::string& model, bool json);
 
-int check(const std::string& model, int threads);
+struct CheckOptions {
+  std::string model;
+  duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32;
+  int threads = 0;
+};
+int check(const CheckOptions& options);
 
 struct QuantizeOptions {
   std::string model, output, weights;
@@ -80,6 +88,7 @@ struct AttendOptions {
   std::string model, image, output, html, weights;
   std::optional<std::string> prompt;
   std::optional<duet::Index> layer, head, max_new_tokens;
+  duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32;
   int threads = 0;
   bool json = false;
 };
@@ -88,6 +97,8 @@ int attend(const AttendOptions& options);
 struct BenchOptions {
   std::string model, shape, weights;
   std::optional<duet::Index> prefill, decode;  ///< absent: 512 and 64, or what the context has room for
+  std::optional<duet::Index> context;          ///< positions read before decoding begins; absent: 32, or what there is room for
+  duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32;
   bool image = false;
   int threads = 0;
   bool json = false;

@@ -23,6 +23,9 @@ int inspect(const std::string& folder, bool json) {
     result["num_attention_heads"] = info.num_attention_heads;
     result["num_key_value_heads"] = info.num_key_value_heads;
     result["head_dim"] = info.head_dim;
+    for (std::size_t i = 0; i < duet::kKeyValueFormatNames.size(); ++i) {  // of all layers
+      result["kv_bytes_per_token"][std::string(duet::kKeyValueFormatNames[i])] = info.kv_bytes_per_token(static_cast<duet::KeyValueFormat>(i));
+    }
   }
   if (info.image_size > 0) {
     if (info.image_width == info.image_size) {

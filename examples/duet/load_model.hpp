@@ -14,7 +14,7 @@ std::shared_ptr<const duet::AnyModel> load_model(const std::filesystem::path& fo
 
 /// duet::forward_any, compiled once (forward_model.cpp).
 std::vector<duet::NamedTensor> forward_model(const duet::AnyModel& model, const duet::ReferenceInputs& inputs,
-                                             duet::Index max_new_tokens);
+                                             duet::Index max_new_tokens, duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32);
 
 /// duet::score_any, compiled once (score_model.cpp).
 std::vector<double> score_model(const duet::AnyModel& model, const duet::Prompt& prompt, const duet::ImageRows& rows, duet::Index first);

@@ -19,6 +19,15 @@ void add_threads(CLI::App* command, Options& options) {
   command->add_option("--threads", options.threads, "Threads to use; 0: one per core")->check(CLI::Range(0, 1024));
 }
 
+template <class Options>
+void add_kv(CLI::App* command, Options& options) {
+  command
+      ->add_option_function<std::string>(
+          "--kv", [&](const std::string& name) { options.kv_format = duet::key_value_format_named(name, "--kv"); },
+          "Storage of the keys and values read: f32, bf16, f16 or q8")
+      ->check(CLI::IsMember(std::vector<std::string>(duet::kKeyValueFormatNames.begin(), duet::kKeyValueFormatNames.end())));
+}
+
 /// An empty list or text is a slip: a shell variable that was never set.
 const CLI::Validator kNotEmpty([](std::string& text) { return text.empty() ? std::string("must not be empty") : std::string(); }, "");
 
@@ -65,18 +74,20 @@ int main(int argc, char** argv) {
     c->add_flag("--raw", run_options.raw, "The prompt is the exact text: no chat template, no wording around it")->needs(prompt);
     c->add_flag("--json", run_options.json, "Print one JSON object");
     add_weights(c, run_options);
+    add_kv(c, run_options);
     add_threads(c, run_options);
     c->callback([&] { result = run(run_options); });
   }
   ChatOptions chat_options;
   {
-    CLI::App* c = app.add_subcommand("chat", "Converse; /image FILE, /clear, /quit");
+    CLI::App* c = app.add_subcommand("chat", "Converse; /image FILE, /save FILE, /load FILE, /clear, /quit");
     c->add_option("MODEL", chat_options.model, "Checkpoint folder")->required();
     c->add_option("--context", chat_options.context, "Positions kept")->check(counts());
     c->add_option("--max-new-tokens", chat_options.max_new_tokens, "Longest reply")->check(counts());
     c->add_option("--temperature", chat_options.temperature, "0: greedy");
     c->add_option("--seed", chat_options.seed, "The same seed gives the same text");
     add_weights(c, chat_options);
+    add_kv(c, chat_options);
     add_threads(c, chat_options);
     c->callback([&] { result = chat(chat_options); });
   }
@@ -101,7 +112,6 @@ int main(int argc, char** argv) {
   }
   std::string model;
   bool json = false;
-  int threads = 0;
   {
     CLI::App* c = app.add_subcommand("tokenize", "One JSON string a line in, ids and decoded text out");
     c->add_option("MODEL", model, "Folder with tokenizer.json")->required();
@@ -120,11 +130,13 @@ int main(int argc, char** argv) {
     c->add_flag("--json", json, "Print one JSON object");
     c->callback([&] { result = inspect(model, json); });
   }
+  CheckOptions check_options;
   {
     CLI::App* c = app.add_subcommand("check", "Replay the reference's outputs (golden*.safetensors) that lie in the folder");
-    c->add_option("MODEL", model, "Checkpoint folder")->required();
-    c->add_option("--threads", threads, "Threads to use; 0: one per core")->check(CLI::Range(0, 1024));
-    c->callback([&] { result = check(model, threads); });
+    c->add_option("MODEL", check_options.model, "Checkpoint folder")->required();
+    add_kv(c, check_options);
+    add_threads(c, check_options);
+    c->callback([&] { result = check(check_options); });
   }
   QuantizeOptions quantize_options;
   {
@@ -160,6 +172,7 @@ int main(int argc, char** argv) {
     c->add_option("--max-new-tokens", attend_options.max_new_tokens, "Longest reply")->check(counts());
     CLI::Option* json_flag = c->add_flag("--json", attend_options.json, "Print one JSON object, heat maps included");
     add_weights(c, attend_options);
+    add_kv(c, attend_options);
     add_threads(c, attend_options);
     c->callback([&, output, html, json_flag] {
       if (output->empty() && html->empty() && json_flag->empty()) throw CLI::RequiredError("-o, --html or --json");
@@ -176,9 +189,11 @@ int main(int argc, char** argv) {
     add_weights(c, bench_options);
     c->add_option("--prefill", bench_options.prefill, "Prompt tokens")->check(counts());
     c->add_option("--decode", bench_options.decode, "Tokens to decode")->check(counts());
+    c->add_option("--context", bench_options.context, "Positions read before decoding begins")->check(counts());
     c->add_flag("--image", bench_options.image, "Also encode an image");
     CLI::Option* as_json = c->add_flag("--json", bench_options.json, "Print one JSON object");
     c->add_option("--compare", bench_options.compare, "An earlier run's JSON, to print this one beside")->excludes(as_json);
+    add_kv(c, bench_options);
     add_threads(c, bench_options);
     c->callback([&] {
       if (bench_options.model.empty() && bench_options.shape.empty()) throw CLI::RequiredError("MODEL or --shape");

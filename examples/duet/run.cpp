@@ -43,7 +43,7 @@ int run(const RunOptions& options) {
                       duet::concat(length, " tokens of the prompt and ", *reply_options.max_new_tokens, " of the reply"),
                       duet::concat("at most ", context, " in all, as config.json says"), "ask for fewer with --max-new-tokens");
   }
-  duet::Conversation conversation(pipeline, {.max_length = positions});
+  duet::Conversation conversation(pipeline, {.max_length = positions, .kv_format = options.kv_format});
   conversation.user_ids(ids, std::move(images));
 
   progress.say(num_images > 0 ? "looking and reading" : "reading");

@@ -4,6 +4,7 @@
 
 #include "end_to_end/program.hpp"
 #include "end_to_end/terminal.hpp"
+#include "support/temp_folder.hpp"
 
 namespace duet::testing {
 namespace {
@@ -17,13 +18,13 @@ constexpr const char* kQuestion = "What colour is the triangle?\n";
 
 TEST(Chat, TalksAtATerminal) {
   Terminal terminal({"chat", kMethodB});
-  EXPECT_THAT(terminal.until("> "), AllOf(HasSubstr("loading"), HasSubstr("fusion: cross-attention"), HasSubstr("/image FILE, /clear, /quit")));
+  EXPECT_THAT(terminal.until("> "), AllOf(HasSubstr("loading"), HasSubstr("fusion: cross-attention"), HasSubstr("/image FILE, /save FILE, /load FILE, /clear, /quit")));
   terminal.type("/image " + kScene + "\n");
   EXPECT_EQ(terminal.until("> "), "> ") << "a picture is taken in silence";
   terminal.type(kQuestion);
   EXPECT_EQ(terminal.until("> "), "green\n> ");
   terminal.type("/nonsense\n");
-  EXPECT_EQ(terminal.until("> "), "commands: /image FILE, /clear, /quit\n> ");
+  EXPECT_EQ(terminal.until("> "), "commands: /image FILE, /save FILE, /load FILE, /clear, /quit\n> ");
   terminal.type("/image /no/such.png\n");
   EXPECT_THAT(terminal.until("> "), HasSubstr("/no/such.png"));
   terminal.type(kQuestion);
@@ -66,6 +67,24 @@ TEST(Chat, APipeGetsRepliesAlone) {
   }
 }
 
+TEST(Chat, GoesOnFromAFile) {
+  const test::TempFolder folder;
+  const std::string file = (folder.path() / "talk.safetensors").string(), options = "' --max-new-tokens 12 --kv bf16";
+  for (const std::string& model : {golden("stories260K"), kMethodB}) {
+    const std::string first = model == kMethodB ? "/image " + kScene + "\n\n" : "Once upon a time\n", second = model == kMethodB ? kQuestion : " One day\n";
+    const Outcome whole = duet_program("chat '" + model + options, first + second);
+    const Outcome saved = duet_program("chat '" + model + options, first + "/save " + file + "\n");
+    EXPECT_EQ(saved.err, "");
+    const Outcome loaded = duet_program("chat '" + model + options, "/load " + file + "\n" + second);
+    EXPECT_EQ(loaded.err, "");
+    EXPECT_EQ(saved.out + loaded.out, whole.out);
+  }
+  const Outcome other = duet_program("chat '" + golden("stories260K") + options, "/load " + file + "\n/load\n/load /no/such\nOnce upon a time\n");
+  EXPECT_EQ(other.code, 0);
+  EXPECT_THAT(other.err, AllOf(HasSubstr("talk.safetensors"), HasSubstr("saved with this model"), HasSubstr("/no/such")));
+  EXPECT_THAT(other.out, HasSubstr("little girl")) << "the conversation is as it was";
+}
+
 TEST(Chat, CaptionsAPictureWithoutAQuestion) {
   const Outcome outcome = duet_program("chat '" + kMethodB + "'", "/image " + kScene + "\n\n");
   EXPECT_EQ(outcome.code, 0) << "the end of the input ends the conversation";
@@ -75,7 +94,7 @@ TEST(Chat, CaptionsAPictureWithoutAQuestion) {
 TEST(Chat, GoesOnAfterAMistake) {
   const Outcome outcome = duet_program("chat '" + kMethodB + "'", "/image /no/such.png\n/mystery\n/image\n/image " + kScene + "\n" + kQuestion);
   EXPECT_EQ(outcome.code, 0);
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("/no/such.png"), HasSubstr("commands: /image FILE, /clear, /quit")));
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("/no/such.png"), HasSubstr("commands: /image FILE, /save FILE, /load FILE, /clear, /quit")));
   EXPECT_EQ(outcome.out, "green\n");
 }
 

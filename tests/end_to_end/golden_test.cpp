@@ -40,6 +40,14 @@ TEST_P(Golden, EveryStageAgrees) {
   EXPECT_THAT(outcome.out, HasSubstr("stages agree"));
 }
 
+TEST_P(Golden, EveryStageAgreesWithinTheRoundingOfKeysAndValues) {
+  for (const char* kv : {"bf16", "f16", "q8"}) {
+    const Outcome outcome = duet_program("check '" + GetParam().string() + "' --kv " + kv);
+    EXPECT_EQ(outcome.code, 0) << kv << ": " << outcome.out << outcome.err;
+    EXPECT_THAT(outcome.out, HasSubstr("stages agree"));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Folders, Golden, ::testing::ValuesIn(golden_folders()), [](const auto& param) {
   std::string name = std::to_string(param.index) + "_" + param.param.filename().string();
   std::ranges::replace(name, '-', '_');

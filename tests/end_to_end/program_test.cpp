@@ -88,6 +88,11 @@ TEST(Usage, WrongOptionsAreExitCodeTwo) {
   EXPECT_EQ(duet_program("bench").code, 2);
   EXPECT_EQ(duet_program("bench " + kMethodA + " --shape gpt2").code, 2);
   EXPECT_EQ(duet_program("attend " + kMethodA + " --image x.png").code, 2) << "nowhere to write to";
+  for (const char* verb : {"run", "chat", "attend", "check", "bench"}) {
+    const Outcome kv = duet_program(std::string(verb) + " " + kMethodA + " --kv q9");
+    EXPECT_EQ(kv.code, 2);
+    EXPECT_THAT(kv.err, AllOf(HasSubstr("q9"), HasSubstr("f32,bf16,f16,q8"))) << "the known ones are listed";
+  }
   const Outcome verb = duet_program("frobnicate");
   EXPECT_EQ(verb.code, 2);
   EXPECT_THAT(verb.err, HasSubstr("frobnicate"));
@@ -318,6 +323,24 @@ TEST(Bench, StandsBesideAnEarlierRun) {
   const Outcome wrong = duet_program(model + " --compare '" + file + "'");
   EXPECT_EQ(wrong.code, 1);
   EXPECT_THAT(wrong.err, HasSubstr("run.json: got no result of a measurement, expected what bench --json prints"));
+}
+
+TEST(Bench, DecodesBehindALongContextInAnyFormat) {
+  double f32_bytes = 0;
+  for (const std::string kv : {"f32", "bf16", "f16", "q8"}) {
+    const Outcome outcome = duet_program("bench '" + golden("gpt2-0") + "' --prefill 8 --decode 4 --context 40 --json --kv " + kv);
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const auto decode = outcome.json()["decode"];
+    EXPECT_EQ(decode["context"], 40);
+    EXPECT_EQ(decode["kv"], kv);
+    const double bytes = decode["kv_bytes_per_token"].get<double>();
+    if (kv == "f32") f32_bytes = bytes;
+    EXPECT_LE(bytes, kv == "f32" ? f32_bytes : kv == "q8" ? f32_bytes / 3 : f32_bytes / 2);
+    EXPECT_GT(decode["bytes_per_token"].get<double>(), bytes);
+  }
+  const Outcome beyond = duet_program("bench '" + golden("gpt2-0") + "' --context 100000");
+  EXPECT_EQ(beyond.code, 1);
+  EXPECT_THAT(beyond.err, HasSubstr("100000"));
 }
 
 TEST(Bench, MeasuresInOneRun) {

@@ -45,9 +45,9 @@ struct Checker {
         EXPECT_NEAR(weights.eigen().row(head).sum(), 1.0f, 1e-5f);
         std::vector<float> sum(static_cast<std::size_t>(head_dim));
         for (Index j = seen.begin; j < seen.end; ++j) {
-          const float* v = tap.job.kv.values[j / kernels::kPageSize] + head / (num_heads / num_kv_heads) * tap.job.kv.head_stride +
-                           j % kernels::kPageSize * tap.job.kv.row_stride;
-          for (Index i = 0; i < head_dim; ++i) sum[static_cast<std::size_t>(i)] += weights(head, j - seen.begin) * v[i];
+          for (Index i = 0; i < head_dim; ++i) {
+            sum[static_cast<std::size_t>(i)] += weights(head, j - seen.begin) * tap.job.kv.value(head / (num_heads / num_kv_heads), j, i);
+          }
         }
         const auto made = tap.job.out.row(row).subspan(static_cast<std::size_t>(head * head_dim), static_cast<std::size_t>(head_dim));
         EXPECT_THAT(values(made), Pointwise(FloatNear(1e-5f), sum));

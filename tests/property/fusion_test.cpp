@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <stdexcept>
+
 #include "support/allocations.hpp"
+#include "support/temp_folder.hpp"
 #include "support/tiny_models.hpp"
 
 namespace duet::testing {
@@ -146,6 +149,53 @@ TEST(EmbeddingFusion, ImageRowsOnlyAffectRowsFromTheirOwnOn) {
   const auto [before_2, after_2] = before_image(2);
   EXPECT_THAT(before_1, ElementsAreArray(before_2));
   EXPECT_THAT(after_1, Not(ElementsAreArray(after_2)));
+}
+
+/// Throws when an image is looked at.
+struct ThrowingObserver {
+  static constexpr bool kLooks = true;
+  void operator()(Stage stage, Index, ConstMatrixView) const {
+    if (stage == Stage::kCrossAttention) throw std::runtime_error("the observer has seen enough");
+  }
+};
+
+TEST(CrossAttentionFusion, AfterAnExceptionTheMemoryIsAsItWas) {
+  const TinyWeights weights;
+  const auto model = build<MethodB<CrossAttention<InsideBlock>>>(weights);
+  const ImageRows first = encoded(model, 1), second = encoded(model, 2);
+  Machine machine;
+  Session<MethodB<CrossAttention<InsideBlock>>> session(model, machine.compute, {.max_length = 64}), other(model, machine.compute, {.max_length = 64});
+  const Prompt prompt = Prompt::causal(tiny_ids(5), 0, first.rows.rows()), more = Prompt::causal(tiny_ids(3), 5, first.rows.rows());
+  for (auto* s : {&session, &other}) s->prefill(prompt, first);
+  EXPECT_THROW(session.prefill(more, second, ThrowingObserver{}), std::runtime_error);
+  EXPECT_EQ(session.length(), 5);
+  for (auto* s : {&session, &other}) s->prefill(more);
+  EXPECT_THAT(values(session.decode(9)), ElementsAreArray(values(other.decode(9))));
+}
+
+TEST(CrossAttentionFusion, GoesOnFromAFileWithTheSameBits) {
+  using Model = MethodB<CrossAttention<InsideBlock>>;
+  const test::TempFolder folder;
+  const TinyWeights weights;
+  const auto model = build<Model>(weights);
+  const ImageRows picture = encoded(model, 1);
+  const Index rows = picture.rows.rows();
+  Machine machine;
+  for (const KeyValueFormat format : {KeyValueFormat::kF32, KeyValueFormat::kBF16, KeyValueFormat::kF16, KeyValueFormat::kQ8}) {
+    const SessionOptions options{.max_length = 64, .kv_format = format};
+    Session<Model> session(model, machine.compute, options), restored(model, machine.compute, options);
+    session.prefill(Prompt::causal(tiny_ids(5), 0, rows), picture);
+    session.save(folder.path() / "session.safetensors");
+    restored.restore(folder.path() / "session.safetensors");
+    EXPECT_EQ(restored.visual_memory()->num_rows(), rows);
+    EXPECT_EQ(restored.visual_memory()->format(), format);
+    EXPECT_THAT(values(restored.decode(9)), ElementsAreArray(values(session.decode(9)))) << name_of(format);
+    session.clear();
+    session.save(folder.path() / "session.safetensors");
+    restored.restore(folder.path() / "session.safetensors");
+    EXPECT_TRUE(restored.visual_memory()->empty());
+    EXPECT_EQ(restored.length(), 0);
+  }
 }
 
 TEST(EmbeddingFusion, AfterAMismatchTheSessionIsAsItWas) {

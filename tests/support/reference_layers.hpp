@@ -31,8 +31,9 @@ inline Rows rows_of(ConstMatrixView m) {
   return result;
 }
 
-/// Bounds multiply from layer to layer until they allow anything: beyond the golden files' tolerance, that one holds.
-inline void expect_within(ConstMatrixView got, const Rows& expected, const std::string& what = "") {
+/// Bounds multiply from layer to layer until they allow anything: beyond `most` of the largest number, the golden files'
+/// tolerance, that one holds.
+inline void expect_within(ConstMatrixView got, const Rows& expected, const std::string& what = "", double most = 1e-4) {
   ASSERT_EQ(static_cast<std::size_t>(got.rows()), expected.size()) << what;
   double largest = 0.0;
   for (const Row& row : expected) {
@@ -43,7 +44,7 @@ inline void expect_within(ConstMatrixView got, const Rows& expected, const std::
     ASSERT_EQ(static_cast<std::size_t>(got.cols()), row.size()) << what;
     for (Index j = 0; j < got.cols(); ++j) {
       const Bounded& b = row[static_cast<std::size_t>(j)];
-      ASSERT_NEAR(static_cast<double>(got(i, j)), b.value, std::min(b.error, 1e-4 * largest) + kUnit * std::abs(b.value)) << what << ": row " << i << " column " << j;
+      ASSERT_NEAR(static_cast<double>(got(i, j)), b.value, std::min(b.error, most * largest) + kUnit * std::abs(b.value)) << what << ": row " << i << " column " << j;
     }
   }
 }
@@ -133,6 +134,23 @@ inline Rows sum(const Rows& a, const Rows& b, double factor = 1.0) {
     const double scaled = factor * y.value, value = x.value + scaled;
     return Bounded{value, x.error + std::abs(factor) * y.error + 2.0 * kUnit * (std::abs(scaled) + std::abs(value))};
   });
+}
+
+/// Heads as a KV cache keeps them: rounded.
+inline Rows stored(Rows x, Index head_dim, KeyValueFormat format) {
+  const auto d = static_cast<std::size_t>(head_dim);
+  for (Row& row : x) {
+    for (std::size_t at = 0; at < row.size(); ++at) {
+      const std::size_t head = at / d * d, block = head + (at - head) / 32 * 32, end = std::min(block + 32, head + d);
+      double most = 0.0;
+      for (std::size_t i = block; i < end; ++i) most = std::max(most, std::abs(row[i].value) + row[i].error);
+      Bounded& b = row[at];
+      if (format == KeyValueFormat::kBF16) b.error += 0x1p-8 * (std::abs(b.value) + b.error);
+      if (format == KeyValueFormat::kF16) b.error += std::max(0x1p-11 * (std::abs(b.value) + b.error), 0x1p-25);
+      if (format == KeyValueFormat::kQ8) b.error += most * (1.0 / 254.0 + 0x1p-11) + 127.0 * 0x1p-25;
+    }
+  }
+  return x;
 }
 
 /// softmax(q · kᵀ · scale, capped) · v over the keys that each row sees; a row that sees none becomes zero.

@@ -35,8 +35,9 @@ concept LanguageDecoder = requires(const D& decoder, std::span<const TokenId> id
 
 /// A decoder whose stack also reads a visual memory.
 template <class D>
-concept CrossAttentionDecoder = LanguageDecoder<D> && requires(const D& decoder, ConstMatrixView rows, Workspace& workspace) {
-  { decoder.memorize(rows, workspace) } -> std::same_as<VisualMemory>;
+concept CrossAttentionDecoder = LanguageDecoder<D> && requires(const D& decoder, ConstMatrixView rows, Workspace& workspace,
+                                                                    KeyValueFormat format) {
+  { decoder.memorize(rows, workspace, format) } -> std::same_as<VisualMemory>;
 };
 
 /// A decoder that knows nothing but its rows.

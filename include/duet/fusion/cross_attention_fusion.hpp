@@ -12,11 +12,11 @@ struct CrossAttentionFusion {
   static constexpr std::string_view kName = "cross-attention";
   using Memory = VisualMemory;
 
-  /// Memorises the image rows; hidden stays text. Without new rows the memory stays as it is.
+  /// Memorises the image rows in the memory's format; hidden stays text. Without new rows the memory stays as it is.
   template <CrossAttentionDecoder D>
   static void fuse(const D& decoder, const Prompt&, const ImageRows& rows, MatrixView, Memory& memory,
                    Workspace& workspace) {
-    if (!rows.empty()) memory = decoder.memorize(rows.rows, workspace);
+    if (!rows.empty()) memory = decoder.memorize(rows.rows, workspace, memory.format());
   }
   static const VisualMemory* memory_of(const Memory& memory) noexcept { return &memory; }
 };

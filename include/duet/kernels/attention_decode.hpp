@@ -14,8 +14,11 @@ namespace duet::kernels {
 inline namespace DUET_ISA_NAMESPACE {
 
 // Attention of one row a sequence: bound by reading keys and values, so each is read from memory once for all heads of its
-// group. The lanes of a vector are channels. A row's range is cut into chunks of eight pages, anchored at absolute positions,
-// which run in parallel and are put together in their order: the bits depend on the range alone.
+// group. To score, the lanes of a vector are positions, a channel's keys lying side by side; to add values, they are
+// channels. Both are read block by block from end to end, as they lie, for only such runs reach the memory's full bandwidth;
+// heads that do not fit into the registers find a block in the first-level cache. A row's range is cut into chunks of eight
+// pages, anchored at absolute positions, which run in parallel and are put together in their order: the bits depend on the
+// range alone.
 
 inline constexpr Index kDecodeChunk = 8 * kPageSize;
 
@@ -26,17 +29,18 @@ struct DecodeChunk {
   Index kv_head;
   const float* q;   ///< [group, head_dim]
   KeyRange keys;    ///< within the chunk
-  float* partial;   ///< [group, head_dim + 2]: unnormalised sums, largest score, sum of weights
+  float* partial;   ///< [group, value_width + 2]: unnormalised sums, largest score, sum of weights
 
   [[nodiscard]] Index group() const noexcept { return shape->num_attention_heads / shape->num_key_value_heads; }
 };
 
+template <class Element>
 struct DecodeKernel {
   static constexpr Index kHeads = 8;  ///< heads that go over a page together: their scores stay on the stack
 
   template <class V>
   DUET_INLINE static void run(const DecodeChunk* chunk) noexcept {
-    const Index stride = chunk->shape->head_dim + 2;
+    const Index stride = chunk->kv->value_width + 2;
     for (Index head = 0; head < chunk->group(); ++head) {
       float* const partial = chunk->partial + head * stride;
       std::fill_n(partial, stride, 0.0f);
@@ -58,78 +62,95 @@ struct DecodeKernel {
     alignas(kAlignment) float weights[kHeads * kPageSize];
     float keep[kHeads];
     const KeyValuePages& kv = *chunk.kv;
-    const Index head_dim = chunk.shape->head_dim, stride = head_dim + 2;
-    const float* const keys = kv.keys[page] + chunk.kv_head * kv.head_stride;
-    const float* const values = kv.values[page] + chunk.kv_head * kv.head_stride;
-    // While values are read, the next page's keys are on their way; while keys are read, this page's values.
-    const bool first_pass = head == 0, more_pages = (page + 1) * kPageSize < chunk.keys.end;
-    const float* next_keys = first_pass && more_pages ? kv.keys[page + 1] + chunk.kv_head * kv.head_stride : nullptr;
-    const float* const q = chunk.q + head * head_dim;
+    const Index stride = kv.value_width + 2;
+    const float* const q = chunk.q + head * kv.head_dim;
     float* const partial = chunk.partial + head * stride;
-
-    std::fill_n(weights, heads * kPageSize, 0.0f);
-    Index j = slots.begin;
-    for (; j + 4 <= slots.end; j += 4) {
-      if (first_pass) prefetch_rows<4>(values + j * kv.row_stride, kv.row_stride, head_dim);
-      score<V, 4, V::kDecodeSums / 4>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
+    if (slots.begin >= kKeyBlock || slots.end <= kKeyBlock) std::fill_n(weights, heads * kPageSize, 0.0f);  // half is not read
+    for (Index slot = slots.begin / kKeyBlock * kKeyBlock; slot < slots.end; slot += kKeyBlock) {
+      const Keys keys{kv.keys_of<Element>(page, chunk.kv_head) + kv.key_at(slot, 0), kv.key_block_stride, kv.head_dim};
+      for_heads<V::kDecodeHeads>(heads, Score<V>{q, keys, weights + slot});
     }
-    for (; j < slots.end; ++j) score<V, 1, 1>(q, heads, keys + j * kv.row_stride, kv.row_stride, head_dim, weights + j);
     for (Index h = 0; h < heads; ++h) {
-      keep[h] = weigh<V>(*chunk.shape, slots, weights + h * kPageSize, partial + h * stride + head_dim);
+      keep[h] = weigh<V>(*chunk.shape, slots, weights + h * kPageSize, partial + h * stride + stride - 2);
     }
-    add_heads<V, 4>(weights, keep, heads, values, kv.row_stride, slots, head_dim, partial, next_keys);
-  }
-
-  /// Scores of R keys for H heads.
-  template <class V, int R, int H>
-  DUET_INLINE static void score_block(const float* q, const float* keys, Index row_stride, Index head_dim,
-                                      float* scores) noexcept {
-    V s[R][H];
-    DUET_UNROLL
-    for (int r = 0; r < R; ++r) {
-      DUET_UNROLL
-      for (int h = 0; h < H; ++h) s[r][h] = V(0.0f);
-    }
-    Index i = 0;
-    for (; i + V::kWidth <= head_dim; i += V::kWidth) {
-      V query[H];
-      DUET_UNROLL
-      for (int h = 0; h < H; ++h) query[h] = V::load(q + h * head_dim + i);
-      DUET_UNROLL
-      for (int r = 0; r < R; ++r) {
-        const V k = V::load(keys + r * row_stride + i);
-        DUET_UNROLL
-        for (int h = 0; h < H; ++h) s[r][h] = fma(k, query[h], s[r][h]);
-      }
-    }
-    if (const Index n = head_dim - i; n > 0) {
-      DUET_UNROLL
-      for (int h = 0; h < H; ++h) {
-        const V query = V::load_first(q + h * head_dim + i, n);
-        DUET_UNROLL
-        for (int r = 0; r < R; ++r) s[r][h] = fma(V::load_first(keys + r * row_stride + i, n), query, s[r][h]);
-      }
-    }
-    DUET_UNROLL
-    for (int h = 0; h < H; ++h) {
-      if constexpr (R == 4) {
-        store_sums(s[0][h], s[1][h], s[2][h], s[3][h], scores + h * kPageSize);
+    for (Index c = 0; c < kv.value_width; c += kValueBlock) {
+      const Element* const values = kv.values_of<Element>(page, chunk.kv_head) + kv.value_at(0, c);
+      if (kv.value_slot_stride(c) == kValueBlock) {
+        for_heads<V::kDecodeHeads>(heads, Add<V>{weights, keep, values, slots, partial + c, stride});
       } else {
-        DUET_UNROLL
-        for (int r = 0; r < R; ++r) scores[h * kPageSize + r] = sum(s[r][h]);
+        for_heads<V::kDecodeHeads>(heads, Add<V, kValueBlock / 2>{weights, keep, values, slots, partial + c, stride});
       }
     }
   }
 
-  /// Scores of R keys for all heads, H at a time and then fewer.
-  template <class V, int R, int H>
-  DUET_INLINE static void score(const float* q, Index heads, const float* keys, Index row_stride, Index head_dim,
-                                float* scores) noexcept {
-    for (; heads >= H; heads -= H, q += H * head_dim, scores += H * kPageSize) {
-      score_block<V, R, H>(q, keys, row_stride, head_dim, scores);
-    }
-    if constexpr (H > 1) score<V, R, H / 2>(q, heads, keys, row_stride, head_dim, scores);
+  /// Calls work.run<H>(head) for all heads, in as few groups of at most kMost as there can be, of about one size.
+  template <int kMost, class Work>
+  DUET_INLINE static void for_heads(Index heads, const Work& work) noexcept {
+    const Index groups = (heads + kMost - 1) / kMost, most = (heads + groups - 1) / groups;
+    for (Index head = 0; head < heads; head += most) run_for<kMost>(work, head, std::min(most, heads - head));
   }
+  template <int H, class Work>
+  DUET_INLINE static void run_for(const Work& work, Index head, Index count) noexcept {
+    if constexpr (H > 0) {
+      if (count == H) return work.template run<H>(head);
+      run_for<H - 1>(work, head, count);
+    }
+  }
+
+  /// Keys of half a page.
+  struct Keys {
+    const Element* elements;  ///< [blocks, 32 channels, 32]
+    Index block_stride;
+    Index head_dim;
+  };
+
+  /// Scores of half a page; channels that share a scale are summed before they are scaled.
+  template <class V>
+  struct Score {
+    const float* q;
+    Keys keys;
+    float* scores;  ///< [heads, 64]
+
+    template <int H>
+    DUET_INLINE void run(Index head) const noexcept {
+      constexpr int kVectors = kKeyBlock / V::kWidth;
+      const Index step = is_scaled<Element> ? kScaleBlock : keys.head_dim;
+      const float* const queries = q + head * keys.head_dim;
+      const Element* block = keys.elements;
+      for (Index begin = 0; begin < keys.head_dim; begin += step, block += keys.block_stride) {
+        V s[kVectors][H];
+        DUET_UNROLL
+        for (int i = 0; i < kVectors; ++i) {
+          DUET_UNROLL
+          for (int h = 0; h < H; ++h) s[i][h] = V(0.0f);
+        }
+        const Index count = std::min(step, keys.head_dim - begin);
+        for (Index c = 0; c < count; ++c) {
+          V query[H];
+          DUET_UNROLL
+          for (int h = 0; h < H; ++h) query[h] = V(queries[h * keys.head_dim + begin + c]);
+          DUET_UNROLL
+          for (int i = 0; i < kVectors; ++i) {
+            const V k = V::load(block + c * kKeyBlock + i * V::kWidth);
+            DUET_UNROLL
+            for (int h = 0; h < H; ++h) s[i][h] = fma(k, query[h], s[i][h]);
+          }
+        }
+        DUET_UNROLL
+        for (int i = 0; i < kVectors; ++i) {
+          DUET_UNROLL
+          for (int h = 0; h < H; ++h) {
+            float* const to = scores + (head + h) * kPageSize + i * V::kWidth;
+            if constexpr (is_scaled<Element>) {
+              const V scale = V::load(reinterpret_cast<const F16*>(block) - kKeyBlock + i * V::kWidth);
+              s[i][h] = fma(scale, s[i][h], begin == 0 ? V(0.0f) : V::load(to));
+            }
+            s[i][h].store(to);
+          }
+        }
+      }
+    }
+  };
 
   /// Turns a page's scores of one head into weights, 0 where a slot is not seen. state: largest score so far, sum of
   /// weights. Returns what shrinks earlier sums.
@@ -166,85 +187,62 @@ struct DecodeKernel {
     return keep[0];
   }
 
-  /// o = keep · o + p · v, for H heads and C vectors of channels.
-  template <class V, int H, int C>
-  DUET_INLINE static void add_block(const float* weights, const float* keep, const float* values, Index row_stride,
-                                    KeyRange slots, Index partial_stride, float* partial, const float* next_keys) noexcept {
-    V o[H][C];
-    DUET_UNROLL
-    for (int h = 0; h < H; ++h) {
-      DUET_UNROLL
-      for (int c = 0; c < C; ++c) o[h][c] = V(keep[h]) * V::load(partial + h * partial_stride + c * V::kWidth);
-    }
-    for (Index j = slots.begin; j < slots.end; ++j) {
-      if (next_keys != nullptr) prefetch_rows<1>(next_keys + j * row_stride, row_stride, partial_stride - 2);
-      V p[H];
-      DUET_UNROLL
-      for (int h = 0; h < H; ++h) p[h] = V(weights[h * kPageSize + j]);
-      DUET_UNROLL
-      for (int c = 0; c < C; ++c) {
-        const V v = V::load(values + j * row_stride + c * V::kWidth);
-        DUET_UNROLL
-        for (int h = 0; h < H; ++h) o[h][c] = fma(p[h], v, o[h][c]);
-      }
-    }
-    DUET_UNROLL
-    for (int h = 0; h < H; ++h) {
-      DUET_UNROLL
-      for (int c = 0; c < C; ++c) o[h][c].store(partial + h * partial_stride + c * V::kWidth);
-    }
-  }
+  /// o = keep · o + p · v for a block of values.
+  template <class V, Index kWidth = kValueBlock>
+  struct Add {
+    const float* weights;  ///< [heads, 64]
+    const float* keep;     ///< [heads]
+    const Element* values;  ///< [64, kWidth]
+    KeyRange slots;
+    float* sums;  ///< [heads, stride], from the block's first channel on
+    Index stride;
 
-  /// All channels of H heads, C vectors at a time and then fewer.
-  template <class V, int H, int C>
-  DUET_INLINE static void add_channels(const float* weights, const float* keep, const float* values, Index row_stride,
-                                       KeyRange slots, Index head_dim, Index i, float* partial,
-                                       const float* next_keys) noexcept {
-    const Index stride = head_dim + 2;
-    for (; i + C * V::kWidth <= head_dim; i += C * V::kWidth, next_keys = nullptr) {
-      add_block<V, H, C>(weights, keep, values + i, row_stride, slots, stride, partial + i, next_keys);
-    }
-    if constexpr (C > 1) {
-      add_channels<V, H, C / 2>(weights, keep, values, row_stride, slots, head_dim, i, partial, next_keys);
-    } else if (const Index n = head_dim - i; n > 0) {
+    template <int H>
+    DUET_INLINE void run(Index head) const noexcept {
+      constexpr int kVectors = kWidth / V::kWidth;
+      V o[H][kVectors];
+      DUET_UNROLL
       for (int h = 0; h < H; ++h) {
-        V o = V(keep[h]) * V::load_first(partial + h * stride + i, n);
-        for (Index j = slots.begin; j < slots.end; ++j) {
-          o = fma(V(weights[h * kPageSize + j]), V::load_first(values + j * row_stride + i, n), o);
+        DUET_UNROLL
+        for (int c = 0; c < kVectors; ++c) o[h][c] = V(keep[head + h]) * V::load(sums + (head + h) * stride + c * V::kWidth);
+      }
+      for (Index j = slots.begin; j < slots.end; ++j) {
+        V p[H], scale;
+        DUET_UNROLL
+        for (int h = 0; h < H; ++h) p[h] = V(weights[(head + h) * kPageSize + j]);
+        if constexpr (is_scaled<Element>) scale = V::broadcast(reinterpret_cast<const F16*>(values) - kPageSize + j);
+        DUET_UNROLL
+        for (int c = 0; c < kVectors; ++c) {
+          V v = V::load(values + j * kWidth + c * V::kWidth);
+          if constexpr (is_scaled<Element>) v = v * scale;
+          DUET_UNROLL
+          for (int h = 0; h < H; ++h) o[h][c] = fma(p[h], v, o[h][c]);
         }
-        o.store_first(partial + h * stride + i, n);
+      }
+      DUET_UNROLL
+      for (int h = 0; h < H; ++h) {
+        DUET_UNROLL
+        for (int c = 0; c < kVectors; ++c) o[h][c].store(sums + (head + h) * stride + c * V::kWidth);
       }
     }
-  }
-
-  /// All heads, H at a time and then fewer.
-  template <class V, int H>
-  DUET_INLINE static void add_heads(const float* weights, const float* keep, Index heads, const float* values,
-                                    Index row_stride, KeyRange slots, Index head_dim, float* partial,
-                                    const float* next_keys) noexcept {
-    for (; heads >= H; heads -= H, next_keys = nullptr) {
-      add_channels<V, H, V::kDecodeSums / H>(weights, keep, values, row_stride, slots, head_dim, 0, partial, next_keys);
-      weights += H * kPageSize, keep += H, partial += H * (head_dim + 2);
-    }
-    if constexpr (H > 1) add_heads<V, H / 2>(weights, keep, heads, values, row_stride, slots, head_dim, partial, next_keys);
-  }
+  };
 };
 
 /// Puts the chunks of one row and group together, in their order.
-inline void combine_chunks(const AttentionShape& shape, const float* partials, Index num_chunks, float* out,
+inline void combine_chunks(const AttentionShape& shape, Index stride, const float* partials, Index num_chunks, float* out,
                            float* log_sum_exp) noexcept {
-  const Index group = shape.num_attention_heads / shape.num_key_value_heads, stride = shape.head_dim + 2;
+  const Index group = shape.num_attention_heads / shape.num_key_value_heads;
   for (Index head = 0; head < group; ++head) {
     const float* const first = partials + head * stride;
     float most = -std::numeric_limits<float>::infinity(), sum = 0.0f;
-    for (Index c = 0; c < num_chunks; ++c) most = std::max(most, first[c * group * stride + shape.head_dim]);
+    for (Index c = 0; c < num_chunks; ++c) most = std::max(most, first[c * group * stride + stride - 2]);
     float* const to = out + head * shape.head_dim;
     std::fill_n(to, shape.head_dim, 0.0f);
     for (Index c = 0; c < num_chunks; ++c) {
       const float* const from = first + c * group * stride;
-      const float score = from[shape.head_dim];
+      const float score = from[stride - 2];
       const float factor = score == -std::numeric_limits<float>::infinity() ? 0.0f : std::exp(score - most);
-      sum = std::fma(from[shape.head_dim + 1], factor, sum);
+      sum = std::fma(from[stride - 1], factor, sum);
       for (Index i = 0; i < shape.head_dim; ++i) to[i] += factor * from[i];
     }
     const float factor = sum == 0.0f ? 0.0f : 1.0f / sum;
@@ -278,13 +276,13 @@ inline void decode_attention(std::span<const AttentionJob> jobs, const Attention
       total += num_chunks(seen);
     }
   }
-  const Index chunk_size = group * (shape.head_dim + 2);
+  const Index stride = KeyValueLayout{{}, shape.head_dim}.value_width() + 2, chunk_size = group * stride;
   float* const partials = workspace.array<float>(total * kv_heads * chunk_size).data();  // [row][kv head][chunk]
   const auto partials_of = [&](const Row& row, Index kv_head) {
     return partials + (row.first_chunk * kv_heads + kv_head * num_chunks(row.seen)) * chunk_size;
   };
 
-  const auto kernel = compiled_for<DecodeKernel, const DecodeChunk*>(workspace.kernels().isa);
+  const Isa isa = workspace.kernels().isa;
   workspace.threads().run(total * kv_heads, [&](Index task) {
     const auto after = std::ranges::upper_bound(rows, task / kv_heads, {}, &Row::first_chunk);
     const Row& row = *(after - 1);
@@ -295,12 +293,14 @@ inline void decode_attention(std::span<const AttentionJob> jobs, const Attention
                            row.job->q.data() + row.row * row.job->q.stride() + kv_head * group * shape.head_dim,
                            {std::max(row.seen.begin, begin), std::min(row.seen.end, begin + kDecodeChunk)},
                            partials_of(row, kv_head) + chunk * chunk_size};
+    const auto kernel = with_element_of(
+        work.kv->format, [&]<class Element>(Element) { return compiled_for<DecodeKernel<Element>, const DecodeChunk*>(isa); });
     kernel(&work);
   });
   for (const Row& row : rows) {
     for (Index kv_head = 0; kv_head < kv_heads; ++kv_head) {
       const MatrixView lse = row.job->log_sum_exp;
-      combine_chunks(shape, partials_of(row, kv_head), num_chunks(row.seen),
+      combine_chunks(shape, stride, partials_of(row, kv_head), num_chunks(row.seen),
                      row.job->out.data() + row.row * row.job->out.stride() + kv_head * group * shape.head_dim,
                      lse.empty() ? nullptr : lse.data() + row.row * lse.stride() + kv_head * group);
     }

@@ -7,6 +7,7 @@
 
 #include "duet/core/workspace.hpp"
 #include "duet/kernels/attention_types.hpp"
+#include "duet/kernels/key_value_floats.hpp"
 #include "duet/kernels/simd/dispatch.hpp"
 #include "duet/kernels/simd/vec_math.hpp"
 
@@ -21,7 +22,8 @@ inline namespace DUET_ISA_NAMESPACE {
 //     weights  p[j][lane]  = exp(s[j][lane] − most[lane])       online: earlier sums shrink when the maximum grows
 //     sums     o[c][lane] += Σ_j v[j][c] · p[j][lane]           a small matmul again
 //
-// Keys and values are read as they lie, scalar by scalar; only q is transposed, once a task. A lane's arithmetic depends on
+// Floats are read as they lie, scalar by scalar, and other formats are made floats a page at a time; only q is transposed,
+// once a task. A lane's arithmetic depends on
 // nothing but its query, its range and the pages, which are anchored at absolute positions. So a row has the same bits
 // however rows are cut into calls and tasks, and whatever stands in slots that it does not see.
 
@@ -37,9 +39,12 @@ struct PrefillTile {
   float* q;                     ///< [head_dim, 48], scaled
   float* sums;                  ///< [head_dim, 48]
   float* scores;                ///< [kPageSize, 48], then weights
+  float* page;                  ///< scratch of a FloatPage
 
   /// Floats of scratch for one thread.
-  static Index scratch(Index head_dim) noexcept { return (2 * head_dim + kPageSize) * kPrefillLanes; }
+  static Index scratch(const KeyValueLayout& layout) noexcept {
+    return (2 * layout.head_dim + kPageSize) * kPrefillLanes + FloatPage::scratch(layout);
+  }
   [[nodiscard]] Index group() const noexcept { return shape->num_attention_heads / shape->num_key_value_heads; }
   [[nodiscard]] Index row(Index lane) const noexcept { return (first_pair + lane) / group(); }
   [[nodiscard]] Index head(Index lane) const noexcept { return kv_head * group() + (first_pair + lane) % group(); }
@@ -72,18 +77,17 @@ struct PrefillKernel {
   DUET_INLINE static void run(const PrefillTile* tile) noexcept {
     LaneStates lanes;
     start(*tile, lanes);
-    const KeyValuePages& kv = tile->job->kv;
     for (Index page = lanes.seen_by_some.begin / kPageSize; page * kPageSize < lanes.seen_by_some.end; ++page) {
       const PageSlots slots = visible_slots(*tile, page * kPageSize, lanes);
       if (slots.begin >= slots.end) continue;
-      const float* values = kv.values[page] + tile->kv_head * kv.head_stride;
-      score<V>(*tile, kv.keys[page] + tile->kv_head * kv.head_stride, values, slots);
+      const FloatPage floats = float_page<V>(tile->job->kv, page, tile->kv_head, tile->page);
+      score<V>(*tile, floats, slots);
       if (slots.cover == Cover::kWhole) {
         weigh<V, Cover::kWhole>(*tile, slots, lanes);
-        add_values<V, Cover::kWhole>(*tile, values, slots, lanes);
+        add_values<V, Cover::kWhole>(*tile, floats, slots, lanes);
       } else {
         weigh<V, Cover::kPart>(*tile, slots, lanes);
-        add_values<V, Cover::kPart>(*tile, values, slots, lanes);
+        add_values<V, Cover::kPart>(*tile, floats, slots, lanes);
       }
     }
     finish(*tile, lanes);
@@ -135,21 +139,21 @@ struct PrefillKernel {
 
   /// s = k · q, for R keys and C vectors of lanes.
   template <class V, int R, int C>
-  DUET_INLINE static void score_block(const float* q, const float* keys, Index row_stride, Index head_dim,
-                                      float* scores) noexcept {
+  DUET_INLINE static void score_block(const float* q, const float* keys, Index slot_stride, Index channel_stride,
+                                      Index head_dim, float* scores) noexcept {
     V s[R][C];
     DUET_UNROLL
     for (int r = 0; r < R; ++r) {
       DUET_UNROLL
       for (int c = 0; c < C; ++c) s[r][c] = V(0.0f);
     }
-    for (Index i = 0; i < head_dim; ++i, q += kLanes) {
+    for (Index i = 0; i < head_dim; ++i, q += kLanes, keys += channel_stride) {
       V lanes[C];
       DUET_UNROLL
       for (int c = 0; c < C; ++c) lanes[c] = V::load(q + c * V::kWidth);
       DUET_UNROLL
       for (int r = 0; r < R; ++r) {
-        const V k(keys[r * row_stride + i]);
+        const V k(keys[r * slot_stride]);
         DUET_UNROLL
         for (int c = 0; c < C; ++c) s[r][c] = fma(k, lanes[c], s[r][c]);
       }
@@ -162,27 +166,31 @@ struct PrefillKernel {
   }
 
   template <class V, int C>
-  DUET_INLINE static void score_column(const PrefillTile& tile, const float* keys, const float* values, PageSlots slots,
-                                       Index lane) noexcept {
-    const Index row_stride = tile.job->kv.row_stride, head_dim = tile.shape->head_dim;
+  DUET_INLINE static void score_column(const PrefillTile& tile, const FloatPage& page, PageSlots slots, Index lane) noexcept {
+    const KeyValuePages& kv = page.layout;
+    const Index slot_stride = kv.key_slot_stride, channel_stride = kv.key_channel_stride, head_dim = kv.head_dim;
     Index j = slots.begin;
+    for (; j % V::kBlockRows != 0 && j < slots.end; ++j) {  // then no block of rows crosses a block of keys
+      score_block<V, 1, C>(tile.q + lane, page.keys + kv.key_at(j, 0), slot_stride, channel_stride, head_dim,
+                           tile.scores + j * kLanes + lane);
+    }
     for (; j + V::kBlockRows <= slots.end; j += V::kBlockRows) {
-      if (lane == 0) prefetch_rows<V::kBlockRows>(values + j * row_stride, row_stride, head_dim);
-      score_block<V, V::kBlockRows, C>(tile.q + lane, keys + j * row_stride, row_stride, head_dim,
+      score_block<V, V::kBlockRows, C>(tile.q + lane, page.keys + kv.key_at(j, 0), slot_stride, channel_stride, head_dim,
                                        tile.scores + j * kLanes + lane);
     }
     for (; j < slots.end; ++j) {
-      score_block<V, 1, C>(tile.q + lane, keys + j * row_stride, row_stride, head_dim, tile.scores + j * kLanes + lane);
+      score_block<V, 1, C>(tile.q + lane, page.keys + kv.key_at(j, 0), slot_stride, channel_stride, head_dim,
+                           tile.scores + j * kLanes + lane);
     }
   }
 
   template <class V>
-  DUET_INLINE static void score(const PrefillTile& tile, const float* keys, const float* values, PageSlots slots) noexcept {
+  DUET_INLINE static void score(const PrefillTile& tile, const FloatPage& page, PageSlots slots) noexcept {
     Index v = 0;
     for (; v + V::kBlockVectors <= num_vectors(tile, V::kWidth); v += V::kBlockVectors) {
-      score_column<V, V::kBlockVectors>(tile, keys, values, slots, v * V::kWidth);
+      score_column<V, V::kBlockVectors>(tile, page, slots, v * V::kWidth);
     }
-    for (; v < num_vectors(tile, V::kWidth); ++v) score_column<V, 1>(tile, keys, values, slots, v * V::kWidth);
+    for (; v < num_vectors(tile, V::kWidth); ++v) score_column<V, 1>(tile, page, slots, v * V::kWidth);
   }
 
   /// Lanes that see slot j.
@@ -261,28 +269,29 @@ struct PrefillKernel {
   }
 
   template <class V, Cover cover, int C>
-  DUET_INLINE static void add_column(const PrefillTile& tile, const float* values, PageSlots slots,
+  DUET_INLINE static void add_column(const PrefillTile& tile, const FloatPage& page, PageSlots slots,
                                      const LaneStates& lanes, Index lane) noexcept {
-    const Index row_stride = tile.job->kv.row_stride, head_dim = tile.shape->head_dim;
+    const KeyValuePages& kv = page.layout;
+    const Index head_dim = kv.head_dim;
     Index i = 0;
     for (; i + V::kBlockRows <= head_dim; i += V::kBlockRows) {
-      add_block<V, cover, V::kBlockRows, C>(tile.scores + lane, values + i, row_stride, slots, lanes, lane,
+      add_block<V, cover, V::kBlockRows, C>(tile.scores + lane, page.values + kv.value_at(0, i), kv.value_slot_stride(i), slots, lanes, lane,
                                             tile.sums + i * kLanes + lane);
     }
     for (; i < head_dim; ++i) {
-      add_block<V, cover, 1, C>(tile.scores + lane, values + i, row_stride, slots, lanes, lane,
+      add_block<V, cover, 1, C>(tile.scores + lane, page.values + kv.value_at(0, i), kv.value_slot_stride(i), slots, lanes, lane,
                                 tile.sums + i * kLanes + lane);
     }
   }
 
   template <class V, Cover cover>
-  DUET_INLINE static void add_values(const PrefillTile& tile, const float* values, PageSlots slots,
-                              const LaneStates& lanes) noexcept {
+  DUET_INLINE static void add_values(const PrefillTile& tile, const FloatPage& page, PageSlots slots,
+                                     const LaneStates& lanes) noexcept {
     Index v = 0;
     for (; v + V::kBlockVectors <= num_vectors(tile, V::kWidth); v += V::kBlockVectors) {
-      add_column<V, cover, V::kBlockVectors>(tile, values, slots, lanes, v * V::kWidth);
+      add_column<V, cover, V::kBlockVectors>(tile, page, slots, lanes, v * V::kWidth);
     }
-    for (; v < num_vectors(tile, V::kWidth); ++v) add_column<V, cover, 1>(tile, values, slots, lanes, v * V::kWidth);
+    for (; v < num_vectors(tile, V::kWidth); ++v) add_column<V, cover, 1>(tile, page, slots, lanes, v * V::kWidth);
   }
 
   DUET_INLINE static void finish(const PrefillTile& tile, const LaneStates& lanes) noexcept {
@@ -307,7 +316,10 @@ inline void prefill_attention(std::span<const AttentionJob> jobs, const Attentio
   for (const AttentionJob& job : jobs) num_tasks += tiles_of(job) * shape.num_key_value_heads;
 
   const Index num_workers = std::min<Index>(num_tasks, workspace.threads().size());
-  const Index scratch = PrefillTile::scratch(shape.head_dim);
+  Index scratch = 0;
+  for (const AttentionJob& job : jobs) {
+    scratch = std::max(scratch, PrefillTile::scratch({job.kv.format, shape.head_dim}));
+  }
   float* const memory = workspace.array<float>(num_workers * scratch).data();
   const auto kernel = compiled_for<PrefillKernel, const PrefillTile*>(workspace.kernels().isa);
   std::atomic<Index> next{0};
@@ -327,7 +339,8 @@ inline void prefill_attention(std::span<const AttentionJob> jobs, const Attentio
                              std::min(kPrefillLanes, job->q.rows() * group - first_pair),
                              mine,
                              mine + shape.head_dim * kPrefillLanes,
-                             mine + 2 * shape.head_dim * kPrefillLanes};
+                             mine + 2 * shape.head_dim * kPrefillLanes,
+                             mine + (2 * shape.head_dim + kPageSize) * kPrefillLanes};
       kernel(&tile);
     }
   });

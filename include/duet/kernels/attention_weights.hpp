@@ -21,10 +21,8 @@ inline void attention_weights(const AttentionJob& job, const AttentionShape& sha
   for (Index head = 0; head < shape.num_attention_heads; ++head) {
     const float* const q = job.q.row(row).data() + head * shape.head_dim;
     for (Index j = seen.begin; j < seen.end; ++j) {
-      const float* const k =
-          job.kv.keys[j / kPageSize] + head / group * job.kv.head_stride + j % kPageSize * job.kv.row_stride;
       float score = 0.0f;
-      for (Index i = 0; i < shape.head_dim; ++i) score += q[i] * k[i];
+      for (Index i = 0; i < shape.head_dim; ++i) score += q[i] * job.kv.key(head / group, j, i);
       score *= shape.scale;
       if (shape.soft_cap > 0.0f) score = shape.soft_cap * std::tanh(score / shape.soft_cap);
       out(head, j - seen.begin) = std::exp(score - job.log_sum_exp(row, head));

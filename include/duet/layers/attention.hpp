@@ -91,7 +91,7 @@ class Attention {
     const kernels::MatmulJob jobs[] = {qkv_[1].job(k), qkv_[2].job(v)};
     kernels::matmul(y, jobs, Phase::kPrefill, workspace);
     prepare(k_norm_, k, config_.num_key_value_heads, {}, workspace);
-    store.write(0, k, v);
+    store.write(0, k, v, workspace);
   }
 
   /// out (+)= attention(jobs) · W_oᵀ + b_o, the jobs' rows lying one after another in `heads`.
@@ -158,7 +158,7 @@ void self_attention(const Attention<HeadNorm>& attention, ConstMatrixView x, std
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     const Sequence& s = sequences[i];
     KeyValueStore& store_of_layer = s.cache->layer(layer);
-    store_of_layer.write(s.cache->length(), heads.k.rows(s.row_begin, s.rows), heads.v.rows(s.row_begin, s.rows));
+    store_of_layer.write(s.cache->length(), heads.k.rows(s.row_begin, s.rows), heads.v.rows(s.row_begin, s.rows), workspace);
     jobs[i] = {heads.q.rows(s.row_begin, s.rows), store_of_layer.pages(), s.visible, attended.rows(s.row_begin, s.rows), {}};
   }
   attention.attend(jobs, attended, out, store, phase, workspace, AttentionTaps(observe, AttentionKind::kSelf, layer));
@@ -179,12 +179,12 @@ void grouped_attention(const Attention<HeadNorm>& attention, ConstMatrixView x, 
   const auto jobs = workspace.array<kernels::AttentionJob>(groups);
   for (Index g = 0; g < groups; ++g) {
     const MatrixView k = heads.k.rows(g * group_rows, group_rows), v = heads.v.rows(g * group_rows, group_rows);
-    const auto keys = workspace.array<const float*>(num_pages), values = workspace.array<const float*>(num_pages);
+    const auto keys = workspace.array<const std::byte*>(num_pages), values = workspace.array<const std::byte*>(num_pages);
     for (Index page = 0; page < num_pages; ++page) {
-      keys[static_cast<std::size_t>(page)] = k.row(page * kernels::kPageSize).data();
-      values[static_cast<std::size_t>(page)] = v.row(page * kernels::kPageSize).data();
+      keys[static_cast<std::size_t>(page)] = std::as_bytes(k.row(page * kernels::kPageSize)).data();
+      values[static_cast<std::size_t>(page)] = std::as_bytes(v.row(page * kernels::kPageSize)).data();
     }
-    const kernels::KeyValuePages pages{keys.data(), values.data(), attention.config().head_dim, k.stride()};
+    const auto pages = kernels::KeyValuePages::plain(attention.config().head_dim, keys.data(), k.stride(), values.data(), v.stride());
     jobs[static_cast<std::size_t>(g)] = {heads.q.rows(g * group_rows, group_rows), pages, visible,
                                          attended.rows(g * group_rows, group_rows), {}};
   }

@@ -1,52 +1,48 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "duet/core/matrix.hpp"
 #include "duet/kernels/attention.hpp"
+#include "duet/kernels/key_value_write.hpp"
 
 namespace duet {
 
 /// Keys and values of one layer, in pages of kPageSize positions: the tile that the attention kernel reads.
 ///
-/// A page is [num_key_value_heads, kPageSize, head_dim]; pages are found through a table, so that later ones need not
-/// lie beside earlier ones.
+/// Storage is [num_key_value_heads, pages], each page's share of a head as kernels::KeyValueLayout says: a head is read in one
+/// run from its first position to its last.
 class KeyValueStore {
  public:
-  KeyValueStore(Index capacity, Index num_key_value_heads, Index head_dim)
-      : num_key_value_heads_(num_key_value_heads), head_dim_(head_dim) {
+  KeyValueStore(Index capacity, Index num_key_value_heads, Index head_dim, KeyValueFormat format = KeyValueFormat::kF32)
+      : layout_{format, head_dim}, num_key_value_heads_(num_key_value_heads) {
     const Index num_pages = (capacity + kernels::kPageSize - 1) / kernels::kPageSize;
-    const Index page = num_key_value_heads * kernels::kPageSize * head_dim;
-    storage_ = AlignedBuffer<float>(static_cast<std::size_t>(2 * num_pages * page));
+    storage_ = AlignedBuffer<std::byte>(static_cast<std::size_t>(num_pages * num_key_value_heads * layout_.bytes()));
     for (Index i = 0; i < num_pages; ++i) {
-      keys_.push_back(storage_.data() + 2 * i * page);
-      values_.push_back(storage_.data() + (2 * i + 1) * page);
+      keys_.push_back(storage_.data() + i * layout_.bytes() + layout_.first_key());
+      values_.push_back(storage_.data() + i * layout_.bytes() + layout_.first_value());
     }
   }
 
-  /// Writes k, v [n, num_key_value_heads * head_dim] at positions [begin, begin + n).
-  void write(Index begin, ConstMatrixView k, ConstMatrixView v) noexcept {
-    for (Index i = 0; i < k.rows(); ++i) {
-      const auto page = static_cast<std::size_t>((begin + i) / kernels::kPageSize);
-      const Index slot = (begin + i) % kernels::kPageSize;
-      for (Index head = 0; head < num_key_value_heads_; ++head) {
-        const Index at = (head * kernels::kPageSize + slot) * head_dim_;
-        std::copy_n(k.row(i).data() + head * head_dim_, head_dim_, keys_[page] + at);
-        std::copy_n(v.row(i).data() + head * head_dim_, head_dim_, values_[page] + at);
-      }
-    }
+  /// Writes k, v [n, num_key_value_heads * head_dim] at positions [begin, begin + n), rounded to the format.
+  void write(Index begin, ConstMatrixView k, ConstMatrixView v, Workspace& workspace) noexcept {
+    kernels::write_keys_values(pages(), begin, k, v, workspace);
   }
   [[nodiscard]] kernels::KeyValuePages pages() const noexcept {
-    return {keys_.data(), values_.data(), kernels::kPageSize * head_dim_, head_dim_};
+    return kernels::KeyValuePages::of(layout_, keys_.data(), values_.data(), static_cast<Index>(keys_.size()) * layout_.bytes());
   }
-  [[nodiscard]] std::size_t bytes() const noexcept { return storage_.size() * sizeof(float); }
+  [[nodiscard]] KeyValueFormat format() const noexcept { return layout_.format; }
+  [[nodiscard]] Index num_key_value_heads() const noexcept { return num_key_value_heads_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return storage_.size(); }
 
  private:
-  Index num_key_value_heads_, head_dim_;
-  AlignedBuffer<float> storage_;
-  std::vector<float*> keys_, values_;  // [num_pages]
+  kernels::KeyValueLayout layout_;
+  Index num_key_value_heads_;
+  AlignedBuffer<std::byte> storage_;
+  std::vector<const std::byte*> keys_, values_;  // [num_pages], of the first head
 };
 
 /// What a decoder remembers of the text (and, in method A, of the image rows) it has read: self-attention's keys and
@@ -54,13 +50,17 @@ class KeyValueStore {
 class KvCache {
  public:
   KvCache() = default;
-  KvCache(Index num_layers, Index capacity, Index num_key_value_heads, Index head_dim) : capacity_(capacity) {
-    for (Index i = 0; i < num_layers; ++i) layers_.emplace_back(capacity, num_key_value_heads, head_dim);
+  KvCache(Index num_layers, Index capacity, Index num_key_value_heads, Index head_dim,
+          KeyValueFormat format = KeyValueFormat::kF32)
+      : capacity_(capacity) {
+    for (Index i = 0; i < num_layers; ++i) layers_.emplace_back(capacity, num_key_value_heads, head_dim, format);
   }
 
   [[nodiscard]] Index length() const noexcept { return length_; }
   [[nodiscard]] Index capacity() const noexcept { return capacity_; }
+  [[nodiscard]] Index num_layers() const noexcept { return static_cast<Index>(layers_.size()); }
   [[nodiscard]] KeyValueStore& layer(Index i) noexcept { return layers_[static_cast<std::size_t>(i)]; }
+  [[nodiscard]] const KeyValueStore& layer(Index i) const noexcept { return layers_[static_cast<std::size_t>(i)]; }
   /// Counts `n` positions, written to every layer, as read.
   void advance(Index n) noexcept { length_ += n; }
   /// Forgets all positions from `length` on.
@@ -77,27 +77,33 @@ class KvCache {
 };
 
 /// What a decoder remembers of the images in method B: cross-attention's keys and values of every image row, computed
-/// once. Empty when there is no image.
+/// once. Empty when there is no image. A copy shares them.
 class VisualMemory {
  public:
-  VisualMemory() = default;
-  VisualMemory(Index num_layers, Index num_rows, Index num_key_value_heads, Index head_dim) : num_rows_(num_rows) {
-    for (Index i = 0; i < num_layers; ++i) layers_.emplace_back(num_rows, num_key_value_heads, head_dim);
+  explicit VisualMemory(KeyValueFormat format = KeyValueFormat::kF32) noexcept : format_(format) {}
+  VisualMemory(Index num_layers, Index num_rows, Index num_key_value_heads, Index head_dim,
+               KeyValueFormat format = KeyValueFormat::kF32)
+      : layers_(std::make_shared<std::vector<KeyValueStore>>()), num_rows_(num_rows), format_(format) {
+    for (Index i = 0; i < num_layers; ++i) layers_->emplace_back(num_rows, num_key_value_heads, head_dim, format);
   }
 
+  /// How the images of this memory, and those that take their place, are kept.
+  [[nodiscard]] KeyValueFormat format() const noexcept { return format_; }
   [[nodiscard]] bool empty() const noexcept { return num_rows_ == 0; }
   [[nodiscard]] Index num_rows() const noexcept { return num_rows_; }
-  [[nodiscard]] KeyValueStore& layer(Index i) noexcept { return layers_[static_cast<std::size_t>(i)]; }
-  [[nodiscard]] const KeyValueStore& layer(Index i) const noexcept { return layers_[static_cast<std::size_t>(i)]; }
+  [[nodiscard]] Index num_layers() const noexcept { return layers_ ? static_cast<Index>(layers_->size()) : 0; }
+  [[nodiscard]] KeyValueStore& layer(Index i) noexcept { return (*layers_)[static_cast<std::size_t>(i)]; }
+  [[nodiscard]] const KeyValueStore& layer(Index i) const noexcept { return (*layers_)[static_cast<std::size_t>(i)]; }
   [[nodiscard]] std::size_t bytes() const noexcept {
     std::size_t total = 0;
-    for (const KeyValueStore& layer : layers_) total += layer.bytes();
+    for (Index i = 0; i < num_layers(); ++i) total += layer(i).bytes();
     return total;
   }
 
  private:
-  std::vector<KeyValueStore> layers_;
+  std::shared_ptr<std::vector<KeyValueStore>> layers_;
   Index num_rows_ = 0;
+  KeyValueFormat format_ = KeyValueFormat::kF32;
 };
 
 /// One conversation's share of a forward pass: which rows are its own and what they may see. Prefill, a chunk of it, a

@@ -77,18 +77,19 @@ class Decoder {
   [[nodiscard]] Index num_positions() const noexcept { return positions_.num_positions(); }
 
   /// An empty cache with room for `capacity` positions.
-  [[nodiscard]] KvCache make_cache(Index capacity) const {
-    return {num_self_layers(), capacity, config_.num_key_value_heads, config_.head_dim};
+  [[nodiscard]] KvCache make_cache(Index capacity, KeyValueFormat format = KeyValueFormat::kF32) const {
+    return {num_self_layers(), capacity, config_.num_key_value_heads, config_.head_dim, format};
   }
 
   /// hidden [ids, hidden_size] = token embeddings. Requires ids below vocab_size.
   void embed(std::span<const TokenId> ids, MatrixView hidden) const { embed_tokens_.forward(ids, hidden); }
 
   /// Keys and values of image rows [n, hidden_size] for every cross-attention layer, computed once per image.
-  [[nodiscard]] VisualMemory memorize(ConstMatrixView rows, Workspace& workspace) const
+  [[nodiscard]] VisualMemory memorize(ConstMatrixView rows, Workspace& workspace,
+                                      KeyValueFormat format = KeyValueFormat::kF32) const
     requires(kReadsImages)
   {
-    VisualMemory memory(static_cast<Index>(cross_.size()), rows.rows(), config_.num_key_value_heads, config_.head_dim);
+    VisualMemory memory(static_cast<Index>(cross_.size()), rows.rows(), config_.num_key_value_heads, config_.head_dim, format);
     for (std::size_t i = 0; i < cross_.size(); ++i) {
       cross_[i].memorize(rows, memory.layer(static_cast<Index>(i)), workspace);
     }
@@ -148,6 +149,7 @@ class Decoder {
     Index stack_weights = 0;  ///< of the blocks' matrices, those that run for text
     Index head_weights = 0;
     std::uint64_t bytes = 0;  ///< of both, as stored
+    Index self_layers = 0;    ///< layers that keep keys and values of the text
     Index cross_layers = 0;   ///< layers that also read the visual memory
   };
   [[nodiscard]] Cost cost() const {
@@ -157,6 +159,7 @@ class Decoder {
       cost.bytes += weight.bytes();
     };
     for (const auto& block : blocks_) block.for_each_weight([&](const WeightMatrix& w) { count(w, cost.stack_weights); });
+    cost.self_layers = num_self_layers();
     if constexpr (kReadsImages) {
       cost.cross_layers = static_cast<Index>(cross_.size());
       for (const auto& block : cross_) block.for_each_weight([&](const WeightMatrix& w) { count(w, cost.stack_weights); });

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,6 +22,7 @@ struct ModelInfo {
   Index context = 0;                     ///< max_position_embeddings; 0 without text
   Index vocab_size = 0, hidden_size = 0, num_hidden_layers = 0;
   Index num_attention_heads = 0, num_key_value_heads = 0, head_dim = 0;
+  Index self_attention_layers = 0;       ///< layers that keep keys and values of the text
   Index cross_attention_layers = 0;      ///< layers that read the visual memory (method B)
   Index num_channels = 0, image_size = 0, image_width = 0, patch_size = 0, vision_hidden_size = 0, vision_layers = 0, tokens_per_image = 0;
   double vision_gflop = 0;               ///< of one image through encoder and projector
@@ -29,6 +31,16 @@ struct ModelInfo {
   std::uint64_t text_bytes_per_token = 0;  ///< weights that decoding one token reads, head included
   std::vector<std::string> unused_tensors;
 
+  /// What every position adds to the KV cache, and decoding reads again for each token.
+  [[nodiscard]] Index kv_bytes_per_token(KeyValueFormat format) const noexcept {
+    const kernels::KeyValueLayout layout{format, head_dim};
+    return self_attention_layers * num_key_value_heads * layout.bytes() / kernels::kPageSize;
+  }
+  /// The same for rows of the visual memory (method B).
+  [[nodiscard]] Index image_bytes_per_row(KeyValueFormat format) const noexcept {
+    const kernels::KeyValueLayout layout{format, head_dim};
+    return cross_attention_layers * num_key_value_heads * layout.bytes() / kernels::kPageSize;
+  }
   [[nodiscard]] bool reads_images() const noexcept { return image_size > 0; }
   [[nodiscard]] bool writes_text() const noexcept { return head_gflop > 0; }
 };
@@ -39,6 +51,14 @@ class AnySession {
   virtual ~AnySession() = default;
   virtual std::span<const float> prefill(const Prompt& prompt, const ImageRows& rows) = 0;
   virtual std::span<const float> decode(TokenId id) = 0;
+  /// What takes the session back to the state that it is in now, as Session::rewind does.
+  [[nodiscard]] virtual std::function<void()> mark() = 0;
+  /// Forgets all rows from `length` on.
+  virtual void truncate(Index length) = 0;
+  /// All that is needed to go on with the same bits.
+  [[nodiscard]] virtual SessionState state() const = 0;
+  /// Becomes what state() was of. Errors as Session::restore; the session is then as it was.
+  virtual void restore(const SessionFile& file) = 0;
   /// Forgets the text and keeps the images' memory.
   virtual void restart() = 0;
   /// Forgets text and images.

@@ -62,7 +62,8 @@ struct AttentionTrace {
 /// Errors  kInvalidArgument when the encoder's rows are no grid of patches; those of Pipeline and Session
 template <class Model>
 AttentionTrace trace_attention(const Model& model, const Pipeline& pipeline, const Image& picture,
-                               std::optional<std::string_view> question, Index max_new_tokens) {
+                               std::optional<std::string_view> question, Index max_new_tokens,
+                               KeyValueFormat kv_format = KeyValueFormat::kF32) {
   const auto& vision = model.vision();
   AttentionTrace trace;
   trace.rows = vision.config().image_size / vision.config().patch_size;
@@ -73,7 +74,8 @@ AttentionTrace trace_attention(const Model& model, const Pipeline& pipeline, con
   }
   const std::vector<TokenId> ids = pipeline.encode_turn(question, 1, Pipeline::Turn::kFirst);
   const Index length = static_cast<Index>(ids.size());
-  Session<Model> session(model, pipeline.model().compute(), {.max_length = length + std::max<Index>(1, max_new_tokens) - 1});
+  const Index positions = length + std::max<Index>(1, max_new_tokens) - 1;
+  Session<Model> session(model, pipeline.model().compute(), {.max_length = positions, .kv_format = kv_format});
   const ImageRows rows = model.encode(pipeline.preprocess({&picture, 1}), session.workspace());
   const Prompt prompt = pipeline.make_prompt(ids, 0, rows.rows.rows());
 

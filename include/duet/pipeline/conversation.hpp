@@ -1,8 +1,11 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <exception>
+#include <filesystem>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -10,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "duet/pipeline/chat_history.hpp"
 #include "duet/pipeline/image_cache.hpp"
 #include "duet/pipeline/pipeline.hpp"
 
@@ -19,11 +23,13 @@ namespace duet {
 struct ReplyStatistics {
   Index prompt_tokens = 0;  ///< rows read before the reply, image tokens included
   Index image_tokens = 0;   ///< rows that the images became
+  Index reused_tokens = 0;  ///< rows of the prompt that had been read before and were not read again
   double image_ms = 0, prefill_ms = 0, decode_ms = 0;
 };
 
 /// A conversation about pictures: turns of text and images in, replies out. Everything that changes lives here. A picture that
-/// comes again is not encoded again, nor, in method B, are its keys and values.
+/// comes again is not encoded again, nor, in method B, are its keys and values; and a prompt is read from where it differs from
+/// the one before: after restart(), and, in method B, whose turns each begin anew, always.
 ///
 ///     auto chat = pipeline.start({.max_length = 2048});
 ///     chat.user("What is in this picture?", Image::open("cat.jpg"));
@@ -47,8 +53,7 @@ class Conversation {
   void user(std::optional<std::string> text, std::vector<Image> images = {}) {
     const auto num_images = static_cast<Index>(images.size());
     if (pipeline_->has_chat_template() && !(text && pipeline_->spells_images_out(*text))) return user_in_chat(text, std::move(images));
-    const bool fresh = pipeline_->model().rules().decoder_start_token_id.has_value();
-    const auto turn = fresh || session_->length() == 0 ? Pipeline::Turn::kFirst : Pipeline::Turn::kLater;
+    const auto turn = begins_anew() ? Pipeline::Turn::kFirst : Pipeline::Turn::kLater;
     user_ids(pipeline_->encode_turn(text ? std::optional<std::string_view>(*text) : std::nullopt, num_images, turn), std::move(images));
   }
   void user(std::string text, Image image) {
@@ -61,18 +66,19 @@ class Conversation {
     VisualInput input;
     if (!images.empty()) input = pipeline_->preprocess(images);
     std::vector<ImageKey> keys = ImageKey::all_of(input);
-    turn_ = Turn{std::move(ids), std::move(input), std::move(keys), {}, {}, Begins::kBehind};
+    turn_ = Turn{std::move(ids), std::move(input), std::move(keys), {}, {}, begins_anew() ? Begins::kAnew : Begins::kBehind};
   }
 
   /// Answers the user's turn. `callback` gets the text as it grows, in whole characters; returning false ends the reply.
   /// Errors  kContextFull, before anything runs, when turn and reply do not fit; kShapeMismatch; kInvalidArgument
   Reply reply(const ReplyOptions& options = {}, const PieceCallback& callback = {}) {
     if (!turn_) throw Error(ErrorKind::kInvalidArgument, "reply", "no turn of the user's", "user() first");
-    const bool fresh = pipeline_->model().rules().decoder_start_token_id.has_value();
+    const std::vector<ImageKey>& keys = turn_->keys;
     const bool anew = turn_->begins == Begins::kAnew;
-    const Index length = fresh || anew ? 0 : session_->length();
-    std::vector<TokenId> ids = length == 0 ? std::vector<TokenId>{} : unread_;
+    const Index length = anew ? common_rows() : session_->length();  // already read
+    std::vector<TokenId> ids = anew ? std::vector<TokenId>{} : unread_;
     ids.insert(ids.end(), turn_->ids.begin(), turn_->ids.end());
+    if (anew) ids.erase(ids.begin(), ids.begin() + length);
     Sampler sampler = pipeline_->make_sampler(options);
     const Index room = session_->max_length() - length - static_cast<Index>(ids.size()) + 1;
     const std::optional<Index> wanted = options.max_new_tokens ? options.max_new_tokens : pipeline_->defaults().max_new_tokens;
@@ -88,30 +94,16 @@ class Conversation {
       return std::chrono::duration<double, std::milli>(to - from).count();
     };
     const auto start = Clock::now();
-    const std::vector<ImageKey>& keys = turn_->keys;
-    const bool remembered = fresh && keys == in_memory_;
-    ImageRows rows;
-    if (!keys.empty() && !remembered) {
-      rows = images_.rows(turn_->input, keys, [&](const VisualInput& image) { return pipeline_->model().encode(image, workspace_); });
-    }
+    const ImageRows rows = rows_to_read(anew ? placeholders(std::span(turn_->ids).first(static_cast<std::size_t>(length))) : 0);
     const auto encoded = Clock::now();
     const Index memory_rows = rows.empty() ? session_->num_image_rows() : rows.rows.rows();
-    const Index image_tokens = keys.empty() ? 0 : memory_rows;
+    const Index image_tokens = keys.empty() ? 0 : is_method_b() ? memory_rows : placeholders(turn_->ids);
     const Prompt prompt = pipeline_->make_prompt(ids, length, memory_rows);
-    if (fresh) session_->restart();
-    if (anew) session_->clear();
-    const std::span<const float> logits = session_->prefill(prompt, rows);
-    if (fresh && !rows.empty()) in_memory_ = keys;
-    const auto read = Clock::now();
-    for (const TokenId id : ids) sampler.see(id);
-    if (anew) read_.clear();
-    read_.insert(read_.end(), turn_->ids.begin(), turn_->ids.end());
-    const bool worded = !turn_->messages.empty();
-    if (worded) messages_ = std::move(turn_->messages);
-    pictures_.insert(pictures_.end(), std::make_move_iterator(turn_->pictures.begin()), std::make_move_iterator(turn_->pictures.end()));
-    turn_.reset();
-    unread_.clear();
-
+    if (anew) {
+      session_->truncate(length);
+      read_.resize(static_cast<std::size_t>(length));
+    }
+    const std::function<void()> back = session_->mark();
     std::exception_ptr thrown;
     const PieceCallback guarded = [&](std::string_view piece) {
       if (thrown) return false;
@@ -122,29 +114,93 @@ class Conversation {
         return false;
       }
     };
-    Reply reply = generate(*session_, logits, sampler, max_new_tokens, pipeline_->defaults().eos_token_ids, pipeline_->tokenizer(),
-                           options.stop, callback ? guarded : callback);
-    statistics_ = {prompt.size(), image_tokens, milliseconds(start, encoded), milliseconds(encoded, read),
+    Clock::time_point read;
+    Reply reply;
+    try {
+      const std::span<const float> logits = session_->prefill(prompt, rows);
+      read = Clock::now();
+      for (const TokenId id : anew ? turn_->ids : ids) sampler.see(id);
+      reply = generate(*session_, logits, sampler, max_new_tokens, pipeline_->defaults().eos_token_ids, pipeline_->tokenizer(),
+                       options.stop, callback ? guarded : callback);
+    } catch (...) {
+      back();
+      throw;
+    }
+    statistics_ = {prompt.size(), image_tokens, anew ? length : 0, milliseconds(start, encoded), milliseconds(encoded, read),
                    milliseconds(read, Clock::now())};
+    // Rows of a reply, and those behind them, have other bits than a prompt would have in their place.
+    if (static_cast<Index>(read_.size()) == length) {
+      read_.insert(read_.end(), ids.begin(), ids.end());
+      if (anew) read_pictures_.clear();
+      read_pictures_.insert(read_pictures_.end(), keys.begin(), keys.end());
+    }
+    if (!rows.empty() && is_method_b()) in_memory_ = keys;
+    remember(reply, anew);
+    turn_.reset();
+    restarted_ = false;
     // The last token was drawn but not read; the next turn begins with it, and with the end of text that closed the reply.
+    unread_.clear();
     if (!reply.ids.empty() && !reply.end_of_text) unread_.push_back(reply.ids.back());
     if (reply.end_of_text) unread_.push_back(*reply.end_of_text);
-    read_.insert(read_.end(), reply.ids.begin(), reply.ids.end());
-    if (reply.end_of_text) read_.push_back(*reply.end_of_text);
-    if (worded) messages_.push_back({"assistant", {{ChatPart::Kind::kText, reply.text}}});
     if (thrown) std::rethrow_exception(thrown);
     return reply;
   }
 
+  /// Begins a conversation that may begin as the one before did, whose beginning is then not read again: as much of the next
+  /// prompt as has the same ids and pictures.
+  void restart() {
+    if (is_method_b()) return clear();  // turns begin anew in any case: only pictures would be left
+    turn_.reset();
+    unread_.clear();
+    said_ = {};
+    restarted_ = true;
+  }
+  /// What was said and seen, in a file that appears whole or not at all. A turn that waits for its reply is not kept.
+  /// Errors  kFileNotReadable when it cannot be written
+  void save(const std::filesystem::path& path) const {
+    SessionState state = session_->state();
+    const auto add_ids = [&](const char* name, const std::vector<TokenId>& ids) {
+      state.add(name, std::vector<std::int64_t>(ids.begin(), ids.end()));
+    };
+    add_ids("conversation.unread", unread_);
+    add_ids("conversation.read", read_);
+    state.add("conversation.read_pictures", numbers_of(read_pictures_));
+    state.add("conversation.in_memory", numbers_of(in_memory_));
+    state.add("conversation.restarted", std::vector<std::int64_t>{restarted_ ? 1 : 0});
+    said_.save(state);
+    state.save(path);
+  }
+  /// Goes on where save() was called, with the same bits; what was here before is forgotten.
+  /// Errors  kFileNotReadable; those of Session::restore; the conversation is then as it was
+  void load(const std::filesystem::path& path) {
+    const SessionFile file(path);
+    std::vector<TokenId> unread = ids_of(file, "conversation.unread"), read = ids_of(file, "conversation.read");
+    std::vector<ImageKey> read_pictures = keys_of(file, "conversation.read_pictures"), in_memory = keys_of(file, "conversation.in_memory");
+    const bool restarted = file.numbers("conversation.restarted") == std::vector<std::int64_t>{1};
+    ChatHistory said = ChatHistory::load(file);
+    if (read.size() > file.numbers("positions").size()) {
+      throw Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor conversation.read"), concat(read.size(), " ids"),
+                  "at most as many as there are positions");
+    }
+    session_->restore(file);
+    unread_ = std::move(unread);
+    read_ = std::move(read);
+    read_pictures_ = std::move(read_pictures);
+    in_memory_ = std::move(in_memory);
+    restarted_ = restarted;
+    said_ = std::move(said);
+    turn_.reset();
+  }
   /// Forgets everything said and seen.
   void clear() {
     session_->clear();
     in_memory_.clear();
+    read_.clear();
+    read_pictures_.clear();
     turn_.reset();
     unread_.clear();
-    read_.clear();
-    messages_.clear();
-    pictures_.clear();
+    said_ = {};
+    restarted_ = false;
   }
 
  private:
@@ -155,21 +211,25 @@ class Conversation {
     std::vector<ImageKey> keys;         // of the input's pictures
     std::vector<ChatMessage> messages;  // the conversation with this turn, where a chat template words it
     std::vector<Image> pictures;        // this turn's
-    Begins begins;                      // behind what was read, or with the whole conversation
+    Begins begins;                      // behind what was read, or with the whole prompt
   };
 
   /// A template words a conversation as a whole. What was read before stays where the new wording begins with it; where it does
-  /// not (the template leaves out what the assistant thought, say), the conversation is read anew.
+  /// not (the template leaves out what the assistant thought, say), the conversation is read anew, from where it differs.
   void user_in_chat(const std::optional<std::string>& text, std::vector<Image> images) {
-    std::vector<ChatMessage> messages = messages_;
+    std::vector<ChatMessage> messages = said_.messages;
     messages.push_back(pipeline_->user_message(text ? std::optional<std::string_view>(*text) : std::nullopt, static_cast<Index>(images.size())));
     std::vector<TokenId> ids = pipeline_->encode_chat(messages);
-    const bool behind = !read_.empty() && ids.size() > read_.size() && std::equal(read_.begin(), read_.end(), ids.begin());
+    const bool behind = !said_.ids.empty() && ids.size() > said_.ids.size() && std::ranges::equal(said_.ids, std::span(ids).first(said_.ids.size()));
     std::vector<Image> shown;
     if (behind) {
-      ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(read_.size()));
+      ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(said_.ids.size()));
     } else {
-      shown = pictures_;
+      if (said_.num_pictures() > static_cast<Index>(said_.pictures.size())) {
+        throw Error(ErrorKind::kInvalidArgument, "conversation", "a turn before which all must be read anew, and pictures that a file does not keep",
+                    "a conversation that was not loaded from a file", "begin anew");
+      }
+      shown = said_.pictures;
     }
     shown.insert(shown.end(), images.begin(), images.end());
     user_ids(std::move(ids), std::move(shown));
@@ -177,15 +237,107 @@ class Conversation {
     turn_->pictures = std::move(images);
     turn_->begins = behind ? Begins::kBehind : Begins::kAnew;
   }
+  /// Adds the turn and its reply to what was said, where a chat template words it.
+  void remember(const Reply& reply, bool anew) {
+    if (turn_->messages.empty()) return;
+    if (anew) said_.ids.clear();
+    said_.ids.insert(said_.ids.end(), turn_->ids.begin(), turn_->ids.end());
+    said_.ids.insert(said_.ids.end(), reply.ids.begin(), reply.ids.end());
+    if (reply.end_of_text) said_.ids.push_back(*reply.end_of_text);
+    said_.messages = std::move(turn_->messages);
+    said_.messages.push_back({"assistant", {{ChatPart::Kind::kText, reply.text}}});
+    said_.pictures.insert(said_.pictures.end(), std::make_move_iterator(turn_->pictures.begin()), std::make_move_iterator(turn_->pictures.end()));
+  }
+
+  static constexpr std::size_t kKeyNumbers = 5;
+  static std::vector<std::int64_t> numbers_of(std::span<const ImageKey> keys) {
+    std::vector<std::int64_t> numbers;
+    for (const ImageKey& key : keys) {
+      for (const std::int64_t n : {std::bit_cast<std::int64_t>(key.low), std::bit_cast<std::int64_t>(key.high), std::int64_t{key.num_channels},
+                                   std::int64_t{key.height}, std::int64_t{key.width}}) {
+        numbers.push_back(n);
+      }
+    }
+    return numbers;
+  }
+  static std::vector<ImageKey> keys_of(const SessionFile& file, const std::string& name) {
+    const std::vector<std::int64_t> numbers = file.numbers(name);
+    if (numbers.size() % kKeyNumbers != 0) {
+      throw Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor ", name), concat(numbers.size(), " numbers"), "five for each picture");
+    }
+    std::vector<ImageKey> keys;
+    for (std::size_t i = 0; i < numbers.size(); i += kKeyNumbers) {
+      keys.push_back({std::bit_cast<std::uint64_t>(numbers[i]), std::bit_cast<std::uint64_t>(numbers[i + 1]), numbers[i + 2], numbers[i + 3], numbers[i + 4]});
+    }
+    return keys;
+  }
+  [[nodiscard]] std::vector<TokenId> ids_of(const SessionFile& file, const std::string& name) const {
+    std::vector<TokenId> ids;
+    for (const std::int64_t id : file.numbers(name)) {
+      if (!std::in_range<TokenId>(id)) {
+        throw Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor ", name), std::to_string(id), "token ids");
+      }
+      ids.push_back(static_cast<TokenId>(id));
+    }
+    return ids;
+  }
+
+  [[nodiscard]] bool is_method_b() const { return pipeline_->model().rules().decoder_start_token_id.has_value(); }
+  /// Whether the turn's ids are the whole prompt.
+  [[nodiscard]] bool begins_anew() const { return is_method_b() || restarted_ || session_->length() == 0; }
+
+  [[nodiscard]] bool is_placeholder(TokenId id) const {
+    const std::optional<TokenId>& image_token_id = pipeline_->model().rules().image_token_id;
+    return image_token_id && id == *image_token_id;
+  }
+  [[nodiscard]] Index placeholders(std::span<const TokenId> ids) const {
+    return std::ranges::count_if(ids, [this](TokenId id) { return is_placeholder(id); });
+  }
+
+  /// How many rows of a prompt that begins anew the session has already read, as a prompt, and with the same pictures. The
+  /// last row is always read: its logits are wanted.
+  [[nodiscard]] Index common_rows() const {
+    const std::vector<TokenId>& ids = turn_->ids;
+    const std::vector<ImageKey>& keys = turn_->keys;
+    if (is_method_b() && !keys.empty() && keys != in_memory_) return 0;
+    const std::size_t most = std::min(read_.size(), ids.size() - std::min<std::size_t>(1, ids.size()));
+    std::size_t image_rows = 0;
+    for (std::size_t i = 0; i < most; ++i) {
+      if (ids[i] != read_[i]) return static_cast<Index>(i);
+      if (!is_placeholder(ids[i])) continue;
+      const std::size_t picture = image_rows++ / static_cast<std::size_t>(pipeline_->model().rules().tokens_per_image);
+      if (picture >= std::min(keys.size(), read_pictures_.size()) || keys[picture] != read_pictures_[picture]) return static_cast<Index>(i);
+    }
+    return static_cast<Index>(most);
+  }
+
+  /// The image tokens of the turn's pictures without the first `skip`, which the session has read (method A); none when the
+  /// memory holds them all (method B).
+  [[nodiscard]] ImageRows rows_to_read(Index skip) {
+    const auto encode = [&](const VisualInput& image) { return pipeline_->model().encode(image, workspace_); };
+    const VisualInput& input = turn_->input;
+    if (turn_->keys.empty() || (is_method_b() && turn_->keys == in_memory_)) return {};
+    if (skip == 0) return images_.rows(input, turn_->keys, encode);
+    const Index per_image = pipeline_->model().rules().tokens_per_image, first = skip / per_image;
+    if (first >= input.num_images) return {};
+    VisualInput rest{{}, input.num_images - first, input.num_channels, input.height, input.width};
+    for (Index i = first; i < input.num_images; ++i) {
+      rest.pixels.insert(rest.pixels.end(), input.image(i).begin(), input.image(i).end());
+    }
+    const ImageRows rows = images_.rows(rest, std::span(turn_->keys).subspan(static_cast<std::size_t>(first)), encode);
+    const Index behind = skip % per_image;
+    return {Matrix::clone(rows.rows.view().rows(behind, rows.rows.rows() - behind)), {}};
+  }
 
   const Pipeline* pipeline_;
   std::unique_ptr<AnySession> session_;
   Workspace workspace_;
   std::optional<Turn> turn_;
   std::vector<TokenId> unread_;
-  std::vector<TokenId> read_;            // all ids so far, those of replies included
-  std::vector<ChatMessage> messages_;    // what they say, where a chat template words it
-  std::vector<Image> pictures_;          // in those messages
+  std::vector<TokenId> read_;            // what the session's first rows are, as far as they were read as a prompt
+  std::vector<ImageKey> read_pictures_;  // those of read_'s placeholders (method A)
+  bool restarted_ = false;               // the session holds rows, but the next turn is a first one
+  ChatHistory said_;
   ImageCache images_;
   std::vector<ImageKey> in_memory_;  // the pictures that the session's visual memory holds (method B)
   ReplyStatistics statistics_;

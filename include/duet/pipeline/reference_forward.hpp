@@ -127,10 +127,11 @@ inline Prompt prompt_of(const ReferenceInputs& inputs, Index b, Index begin, Ind
 }  // namespace detail
 
 /// Runs a language model as the reference's forward() does, a left-padded batch included, and then generates greedily,
-/// ignoring end-of-text: every stage by the name that golden files give it.
+/// ignoring end-of-text: every stage by the name that golden files give it. `kv_format` is what keys and values are kept in.
 template <class Model>
 std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceInputs& inputs, Index max_new_tokens,
-                                           const PromptRules& rules, Compute compute) {
+                                           const PromptRules& rules, Compute compute,
+                                           KeyValueFormat kv_format = KeyValueFormat::kF32) {
   constexpr bool kHasVision = requires { model.vision(); };
   const auto& decoder = model.decoder();
   std::vector<NamedTensor> out;
@@ -152,7 +153,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
 
   std::vector<Prompt> prompts;
   std::vector<KvCache> caches;
-  std::vector<typename Model::Memory> memories(static_cast<std::size_t>(batch));
+  std::vector<typename Model::Memory> memories;
   const auto frame = workspace.frame();
   const MatrixView hidden = workspace.matrix(rows, decoder.hidden_size());  // [batch * length, hidden_size]
   for (Index b = 0; b < batch; ++b) {
@@ -163,7 +164,8 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
       throw Error(ErrorKind::kContextFull, "inputs.position_ids", std::to_string(position),
                   concat("between 0 and ", decoder.config().max_position_embeddings - 1));
     }
-    caches.push_back(decoder.make_cache(length));
+    caches.push_back(decoder.make_cache(length, kv_format));
+    memories.push_back(Session<Model>::empty_memory(kv_format));
     model.fuse(prompts.back(), per_entry[at], hidden.rows(b * length, length), memories[at], workspace);
   }
   record.set_groups(batch);
@@ -191,7 +193,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
     const auto [begin, end] = inputs.unpadded(b);
     const ImageRows& mine = per_entry[static_cast<std::size_t>(b)];
     const Prompt prompt = detail::prompt_of(inputs, b, begin, end, rules, mine.rows.rows(), decoder.vocab_size());
-    sessions.emplace_back(model, compute, SessionOptions{.max_length = prompt.size() + max_new_tokens - 1});
+    sessions.emplace_back(model, compute, SessionOptions{.max_length = prompt.size() + max_new_tokens - 1, .kv_format = kv_format});
     together.push_back(&sessions.back());
     sessions.back().prefill(prompt, mine);
   }
@@ -248,7 +250,7 @@ inline TextInput checked_texts(const DecoderConfig& config, const ReferenceInput
 /// A text encoder on its own: its stages, its rows, and the one that stands for each text.
 template <class Stack>
 std::vector<NamedTensor> reference_forward(const TextEncoder<Stack>& model, const ReferenceInputs& inputs, Index,
-                                           const PromptRules&, Compute compute) {
+                                           const PromptRules&, Compute compute, KeyValueFormat = KeyValueFormat::kF32) {
   std::vector<NamedTensor> out;
   StageRecorder record(out);
   Workspace workspace(compute);
@@ -271,7 +273,7 @@ std::vector<NamedTensor> reference_forward(const TextEncoder<Stack>& model, cons
 /// A vision model on its own: its stages and what its heads say.
 template <class Vision>
 std::vector<NamedTensor> reference_forward(const ImageClassifier<Vision>& model, const ReferenceInputs& inputs, Index,
-                                           const PromptRules&, Compute compute) {
+                                           const PromptRules&, Compute compute, KeyValueFormat = KeyValueFormat::kF32) {
   std::vector<NamedTensor> out;
   StageRecorder record(out);
   Workspace workspace(compute);
@@ -297,7 +299,7 @@ std::vector<NamedTensor> reference_forward(const ImageClassifier<Vision>& model,
 /// Both towers of a contrastive model and how their outputs compare.
 template <class Vision, class Text>
 std::vector<NamedTensor> reference_forward(const ContrastiveModel<Vision, Text>& model, const ReferenceInputs& inputs, Index,
-                                           const PromptRules&, Compute compute) {
+                                           const PromptRules&, Compute compute, KeyValueFormat = KeyValueFormat::kF32) {
   std::vector<NamedTensor> out;
   StageRecorder record(out);
   Workspace workspace(compute);

@@ -1,12 +1,17 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
+#include <filesystem>
 #include <limits>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "duet/fusion/vision_language_model.hpp"
+#include "duet/pipeline/session_file.hpp"
+#include "duet/pipeline/text_model.hpp"
 
 namespace duet {
 
@@ -14,31 +19,14 @@ struct SessionOptions {
   Index max_length = 0;  ///< positions reserved for prompt and reply; 0: what the model was trained for
   /// Rows of a prompt run at once. The bits are the same for any value; memory for activations grows with it.
   Index prefill_chunk = 512;
-};
-
-/// A decoder on its own: the text-only model. It is no vision-language model with empty slots; it just offers what a
-/// session asks of any model.
-template <LanguageDecoder Text>
-class TextModel {
- public:
-  using Decoder = Text;
-  struct Memory {};
-  explicit TextModel(Text decoder) : decoder_(std::move(decoder)) {}
-
-  [[nodiscard]] const Text& decoder() const noexcept { return decoder_; }
-  void fuse(const Prompt& prompt, const ImageRows&, MatrixView hidden, Memory&, Workspace&) const {
-    decoder_.embed(prompt.ids, hidden);
-  }
-  static const VisualMemory* memory_of(const Memory&) noexcept { return nullptr; }
-
- private:
-  Text decoder_;
+  /// How the KV cache and, in method B, the images' keys and values are kept: what decoding reads beside the weights.
+  KeyValueFormat kv_format = KeyValueFormat::kF32;
 };
 
 /// Everything that changes in one conversation with a const model: KV cache, visual memory, scratch.
 ///
-/// `prefill` and `decode` keep a strong guarantee: when they throw, the session is as it was. After the constructor,
-/// `decode` allocates nothing. One session belongs to one thread at a time; sessions of one model may run in many.
+/// `prefill` and `decode` keep a strong guarantee: when they throw, or an observer does, the session is as it was. After the
+/// constructor, `decode` allocates nothing. One session belongs to one thread at a time; sessions of one model may run in many.
 template <class Model>
 class Session {
  public:
@@ -49,9 +37,11 @@ class Session {
       : model_(&model),
         options_(checked(options, model)),
         workspace_(compute),
-        cache_(model.decoder().make_cache(options_.max_length)),
+        cache_(model.decoder().make_cache(options_.max_length, options_.kv_format)),
+        memory_(empty_memory(options_.kv_format)),
         logits_(1, model.decoder().vocab_size()) {
     workspace_.reserve(decode_bytes());
+    positions_.reserve(static_cast<std::size_t>(options_.max_length));
   }
   Session(const Model&&, Compute, SessionOptions) = delete;  // a session must not outlive its model
 
@@ -62,6 +52,17 @@ class Session {
   [[nodiscard]] std::size_t cache_bytes() const noexcept { return cache_.bytes(); }
   [[nodiscard]] const VisualMemory* visual_memory() const noexcept { return memory_of(memory_); }
 
+  /// A memory without images.
+
+  /// A memory without images.
+  [[nodiscard]] static typename Model::Memory empty_memory(KeyValueFormat format) {
+    if constexpr (std::is_constructible_v<typename Model::Memory, KeyValueFormat>) {
+      return typename Model::Memory(format);
+    } else {
+      return {};
+    }
+  }
+
   /// Reads a prompt that continues the session, with the image tokens it speaks of; returns the logits [vocab_size] of its
   /// last row, valid until the next call. `observe` sees the stages of every chunk, and may tap attention.
   ///
@@ -70,25 +71,13 @@ class Session {
   template <class Observer = NoObserver>
   std::span<const float> prefill(const Prompt& prompt, const ImageRows& rows = {}, Observer&& observe = {}) {
     check(prompt);
-    const auto frame = workspace_.frame();
-    const MatrixView hidden = workspace_.matrix(prompt.size(), model_->decoder().hidden_size());  // [prompt, hidden_size]
-    model_->fuse(prompt, rows, hidden, memory_, workspace_);
-    Index begin = 0;
-    while (begin < prompt.size()) {
-      const Index count = chunk(prompt, begin);
-      const MatrixView part = hidden.rows(begin, count);
-      const auto of = [&](const auto& values) {
-        return std::span(values).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
-      };
-      const Sequence sequence{&cache_, memory_of(memory_), of(prompt.positions), of(prompt.visible),
-                              of(prompt.visible_images), 0, count};
-      model_->decoder().forward(part, std::span(&sequence, 1), Phase::kPrefill, workspace_, observe);
-      begin += count;
+    const Mark before = mark();
+    try {
+      read(prompt, rows, observe);
+    } catch (...) {
+      rewind(before);
+      throw;
     }
-    next_position_ = prompt.positions.back() + 1;
-    const MatrixView last = workspace_.matrix(1, hidden.cols());
-    model_->decoder().normalize(hidden.rows(prompt.size() - 1, 1), last, workspace_);
-    model_->decoder().logits(last, logits_, Phase::kPrefill, workspace_);
     return logits();
   }
 
@@ -112,6 +101,139 @@ class Session {
   static void decode_together(std::span<Session* const> sessions, std::span<const TokenId> ids, Observer&& observe = {}) {
     check_together(sessions, ids);
     if (sessions.empty()) return;
+    try {
+      step(sessions, ids, observe);
+    } catch (...) {
+      for (Session* session : sessions) session->truncate(static_cast<Index>(session->positions_.size()));
+      throw;
+    }
+  }
+
+  /// The logits [vocab_size] of the row read last.
+  [[nodiscard]] std::span<const float> logits() const noexcept { return logits_.view().row(0); }
+
+  /// A state to come back to.
+  struct Mark {
+    Index length = 0;
+    typename Model::Memory memory;
+  };
+  [[nodiscard]] Mark mark() const { return {length(), memory_}; }
+  /// Goes back to a state whose rows have not been written over: there has been no shorter one since.
+  void rewind(const Mark& mark) noexcept {
+    truncate(mark.length);
+    memory_ = mark.memory;
+  }
+  /// Forgets all rows from `length` on; what is read next follows the ones before. Images' memory stays.
+  void truncate(Index length) noexcept {
+    cache_.truncate(length);
+    positions_.resize(static_cast<std::size_t>(std::min(length, static_cast<Index>(positions_.size()))));
+  }
+  /// Forgets the text and keeps the images' memory.
+  void restart() noexcept { truncate(0); }
+  /// Forgets text and images.
+  void clear() {
+    restart();
+    memory_ = empty_memory(options_.kv_format);
+  }
+
+  /// All that is needed to go on with the same bits: keys and values of text and images, positions and logits.
+  [[nodiscard]] SessionState state() const {
+    SessionState state;
+    static_assert(kKeepsImages || std::is_empty_v<Memory>, "duet: a session with a memory of another kind has no file");
+    state.metadata.merge(session_identity(*model_, options_.kv_format));
+    for (Index i = 0; i < cache_.num_layers(); ++i) state.add(concat("layers.", i), cache_.layer(i), length());
+    state.add("positions", std::vector<std::int64_t>(positions_.begin(), positions_.end()));
+    state.tensors.push_back(NamedTensor::matrix("logits", logits_));
+    if constexpr (kKeepsImages) {
+      state.add("num_image_rows", std::vector<std::int64_t>{memory_.num_rows()});
+      for (Index i = 0; i < memory_.num_layers(); ++i) state.add(concat("images.", i), memory_.layer(i), memory_.num_rows());
+    }
+    return state;
+  }
+  /// Becomes what state() was of, whatever was here before.
+  /// Errors  kConfigMismatch for a session of another model or format; kContextFull when it does not fit; kMalformedFile,
+  ///         kMissingTensor, kShapeMismatch, kUnsupportedDtype; the session is then as it was
+  void restore(const SessionFile& file) {
+    for (const auto& [key, value] : session_identity(*model_, options_.kv_format)) file.expect(key, value);
+    const std::vector<std::int64_t> positions = file.numbers("positions");
+    const auto length = static_cast<Index>(positions.size());
+    if (length > options_.max_length) {
+      throw Error(ErrorKind::kContextFull, file.where(), concat(length, " positions"), concat("at most ", options_.max_length),
+                  "start with a larger max_length");
+    }
+    const Index end = model_->decoder().num_positions();
+    if (std::ranges::any_of(positions, [end](std::int64_t position) { return position < 0 || position >= end; })) {
+      throw Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor positions"), "one that the model does not have",
+                  concat("positions between 0 and ", end - 1));
+    }
+    for (Index i = 0; i < cache_.num_layers(); ++i) file.check(concat("layers.", i), cache_.layer(i), length);
+    const Index one_row[] = {1, logits_.cols()};
+    const TensorView& logits = file.tensor("logits", DType::kF32, one_row);
+    Memory memory = empty_memory(options_.kv_format);
+    if constexpr (kKeepsImages) memory = read_memory(file);
+    const auto& c = model_->decoder().config();
+    const Index floats = length * c.num_key_value_heads * c.head_dim;  // of a layer's keys, and of its values
+    workspace_.reserve(2 * (static_cast<std::size_t>(floats) * sizeof(float) + kAlignment));
+    // From here on nothing fails.
+    for (Index i = 0; i < cache_.num_layers(); ++i) file.read(concat("layers.", i), cache_.layer(i), length, workspace_);
+    std::memcpy(logits_.view().data(), logits.data, static_cast<std::size_t>(logits_.cols()) * sizeof(float));
+    truncate(0);
+    cache_.advance(length);
+    positions_.assign(positions.begin(), positions.end());
+    memory_ = std::move(memory);
+  }
+  /// The session in a file of its own, which appears whole or not at all.
+  /// Errors  kFileNotReadable when it cannot be written
+  void save(const std::filesystem::path& path) const { state().save(path); }
+  /// Errors  kFileNotReadable; those of restore(const SessionFile&)
+  void restore(const std::filesystem::path& path) { restore(SessionFile(path)); }
+
+ private:
+  using Memory = typename Model::Memory;
+  static constexpr bool kKeepsImages = std::is_same_v<Memory, VisualMemory>;
+
+  [[nodiscard]] VisualMemory read_memory(const SessionFile& file) {
+    const std::vector<std::int64_t> counts = file.numbers("num_image_rows");
+    if (counts.size() != 1 || counts[0] < 0) {
+      throw Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor num_image_rows"), concat(counts.size(), " numbers"),
+                  "one, which is not negative");
+    }
+    if (counts[0] == 0) return empty_memory(options_.kv_format);
+    const auto& c = model_->decoder().config();
+    const Index layers = model_->decoder().cost().cross_layers;
+    // Looked at before there is room for it: a file holds as much as it says.
+    const KeyValueStore shape(0, c.num_key_value_heads, c.head_dim, options_.kv_format);
+    for (Index i = 0; i < layers; ++i) file.check(concat("images.", i), shape, counts[0]);
+    VisualMemory memory(layers, counts[0], c.num_key_value_heads, c.head_dim, options_.kv_format);
+    for (Index i = 0; i < layers; ++i) file.read(concat("images.", i), memory.layer(i), counts[0], workspace_);
+    return memory;
+  }
+
+  template <class Observer>
+  void read(const Prompt& prompt, const ImageRows& rows, Observer& observe) {
+    const auto frame = workspace_.frame();
+    const MatrixView hidden = workspace_.matrix(prompt.size(), model_->decoder().hidden_size());  // [prompt, hidden_size]
+    model_->fuse(prompt, rows, hidden, memory_, workspace_);
+    Index begin = 0;
+    while (begin < prompt.size()) {
+      const Index count = chunk(prompt, begin);
+      const MatrixView part = hidden.rows(begin, count);
+      const auto of = [&](const auto& values) {
+        return std::span(values).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
+      };
+      const Sequence sequence{&cache_, memory_of(memory_), of(prompt.positions), of(prompt.visible),
+                              of(prompt.visible_images), 0, count};
+      model_->decoder().forward(part, std::span(&sequence, 1), Phase::kPrefill, workspace_, observe);
+      begin += count;
+    }
+    const MatrixView last = workspace_.matrix(1, hidden.cols());
+    model_->decoder().normalize(hidden.rows(prompt.size() - 1, 1), last, workspace_);
+    model_->decoder().logits(last, logits_, Phase::kPrefill, workspace_);
+    positions_.insert(positions_.end(), prompt.positions.begin(), prompt.positions.end());
+  }
+
+  template <class Observer>
+  static void step(std::span<Session* const> sessions, std::span<const TokenId> ids, Observer& observe) {
     const Model& model = *sessions.front()->model_;
     Workspace& workspace = sessions.front()->workspace_;
     const auto frame = workspace.frame();
@@ -120,12 +242,14 @@ class Session {
     model.decoder().embed(ids, hidden);
     const auto sequences = workspace.array<Sequence>(count);
     const auto visible = workspace.array<kernels::KeyRange>(count), images = workspace.array<kernels::KeyRange>(count);
+    const auto positions = workspace.array<Index>(count);
     for (std::size_t i = 0; i < sessions.size(); ++i) {
       Session& s = *sessions[i];
       const VisualMemory* memory = memory_of(s.memory_);
       visible[i] = {0, s.cache_.length() + 1};
       images[i] = {0, memory == nullptr ? 0 : memory->num_rows()};
-      sequences[i] = {&s.cache_, memory, {&s.next_position_, 1}, {&visible[i], 1}, {&images[i], 1}, static_cast<Index>(i), 1};
+      positions[i] = s.next_position();
+      sequences[i] = {&s.cache_, memory, {&positions[i], 1}, {&visible[i], 1}, {&images[i], 1}, static_cast<Index>(i), 1};
     }
     model.decoder().forward(hidden, sequences, Phase::kDecode, workspace, observe);
     const MatrixView normed = workspace.matrix(count, hidden.cols());
@@ -134,27 +258,12 @@ class Session {
         count == 1 ? sessions.front()->logits_.view() : workspace.matrix(count, model.decoder().vocab_size());
     model.decoder().logits(normed, logits, Phase::kDecode, workspace);
     for (std::size_t i = 0; i < sessions.size(); ++i) {
-      ++sessions[i]->next_position_;
+      sessions[i]->positions_.push_back(positions[i]);
       if (count > 1) copy(logits.rows(static_cast<Index>(i), 1), sessions[i]->logits_);
     }
   }
 
-  /// The logits [vocab_size] of the row read last.
-  [[nodiscard]] std::span<const float> logits() const noexcept { return logits_.view().row(0); }
-
-  /// Forgets the text and keeps the images' memory.
-  void restart() noexcept {
-    cache_.truncate(0);
-    next_position_ = 0;
-  }
-  /// Forgets text and images.
-  void clear() {
-    restart();
-    memory_ = {};
-  }
-
- private:
-  using Memory = typename Model::Memory;
+  [[nodiscard]] Index next_position() const noexcept { return positions_.empty() ? 0 : positions_.back() + 1; }
 
   static SessionOptions checked(SessionOptions options, const Model& model) {
     const Index most = model.decoder().config().max_position_embeddings;
@@ -212,7 +321,7 @@ class Session {
       }
       sessions[i]->check_room(1);
       sessions[i]->check_id(ids[i]);
-      sessions[i]->check_position(sessions[i]->next_position_);
+      sessions[i]->check_position(sessions[i]->next_position());
     }
   }
 
@@ -238,9 +347,9 @@ class Session {
   SessionOptions options_;
   Workspace workspace_;
   KvCache cache_;
-  Memory memory_{};
-  Matrix logits_;  // [1, vocab_size]
-  Index next_position_ = 0;
+  Memory memory_;
+  Matrix logits_;                 // [1, vocab_size]
+  std::vector<Index> positions_;  // of the rows read
 };
 
 }  // namespace duet

@@ -45,6 +45,7 @@ void describe_text(const Decoder<Recipe, Cross>& decoder, ModelInfo& info) {
   info.text_gflop_per_token = gflop(static_cast<double>(cost.stack_weights));
   info.head_gflop = gflop(static_cast<double>(cost.head_weights));
   info.text_bytes_per_token = cost.bytes;
+  info.self_attention_layers = cost.self_layers;
   info.cross_attention_layers = cost.cross_layers;
 }
 

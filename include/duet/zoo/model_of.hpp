@@ -70,6 +70,12 @@ class SessionOf final : public AnySession {
 
   std::span<const float> prefill(const Prompt& prompt, const ImageRows& rows) override { return session_.prefill(prompt, rows); }
   std::span<const float> decode(TokenId id) override { return session_.decode(id); }
+  [[nodiscard]] std::function<void()> mark() override {
+    return [this, mark = session_.mark()] { session_.rewind(mark); };
+  }
+  void truncate(Index length) override { session_.truncate(length); }
+  [[nodiscard]] SessionState state() const override { return session_.state(); }
+  void restore(const SessionFile& file) override { session_.restore(file); }
   void restart() override { session_.restart(); }
   void clear() override { session_.clear(); }
   [[nodiscard]] Index length() const override { return session_.length(); }

@@ -13,7 +13,7 @@ struct FakeDecoder {
   void embed(std::span<const TokenId>, MatrixView) const {}
   void forward(MatrixView, std::span<const Sequence>, Phase, Workspace&) const {}
   [[nodiscard]] Index hidden_size() const { return 3; }
-  [[nodiscard]] VisualMemory memorize(ConstMatrixView rows, Workspace&) const {
+  [[nodiscard]] VisualMemory memorize(ConstMatrixView rows, Workspace&, KeyValueFormat) const {
     ++*memorised;
     return {1, rows.rows(), 1, 3};
   }

@@ -35,10 +35,10 @@ std::vector<KeyRange> causal(Index rows, Index begin = 0) {
 /// Self-attention over one fresh cache, `step` rows at a time.
 template <class HeadNorm>
 Matrix attended(const Attention<HeadNorm>& attention, ConstMatrixView x, Index step, const kernels::RotaryAngles& angles = {},
-                Phase phase = Phase::kPrefill) {
+                Phase phase = Phase::kPrefill, KeyValueFormat format = KeyValueFormat::kF32) {
   Machine machine;
   const AttentionConfig& c = attention.config();
-  KvCache cache(1, x.rows(), c.num_key_value_heads, c.head_dim);
+  KvCache cache(1, x.rows(), c.num_key_value_heads, c.head_dim, format);
   Matrix out(x.rows(), c.hidden_size);
   for (Index begin = 0; begin < x.rows(); begin += step) {
     const Index rows = std::min(step, x.rows() - begin);
@@ -61,6 +61,23 @@ TEST(SelfAttention, AgreesWithTheReferenceForGroupsAndBiases) {
       const Rows expected = Layers(weights).attention(rows_of(x), rows_of(x), causal(9), attention.config().shape());
       reference::expect_within(attended(attention, x, 9), expected);
       reference::expect_within(attended(attention, x, 1, {}, Phase::kDecode), expected);
+    }
+  }
+}
+
+TEST(SelfAttention, KeepsKeysAndValuesInAnyFormat) {
+  const Matrix x = tiny_rows(9, 20);
+  const TinyWeights weights;
+  const Attention<> attention(config_for(4, 2), Weights(weights));
+  const Layers layers(weights);
+  const Rows q = layers.linear("q_proj", rows_of(x)), k = layers.linear("k_proj", rows_of(x)), v = layers.linear("v_proj", rows_of(x));
+  for (const KeyValueFormat format : {KeyValueFormat::kF32, KeyValueFormat::kBF16, KeyValueFormat::kF16, KeyValueFormat::kQ8}) {
+    const Index d = attention.config().head_dim;
+    const Rows expected = layers.linear("o_proj", reference::attention(q, reference::stored(k, d, format), reference::stored(v, d, format),
+                                                                       causal(9), attention.config().shape()));
+    for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
+      const Matrix got = attended(attention, x, phase == Phase::kDecode ? 1 : 4, {}, phase, format);
+      reference::expect_within(got, expected, std::string(name_of(format)), 1.0);
     }
   }
 }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "support/kernel_machine.hpp"
+
 namespace duet {
 namespace {
 
@@ -17,20 +19,24 @@ Matrix numbered(Index begin, Index rows, Index cols, float sign) {
 }
 
 float key_at(const KeyValueStore& store, Index position, Index head, Index channel) {
-  const auto pages = store.pages();
-  return pages.keys[position / kPageSize][head * pages.head_stride + position % kPageSize * pages.row_stride + channel];
+  return store.pages().key(head, position, channel);
 }
 float value_at(const KeyValueStore& store, Index position, Index head, Index channel) {
-  const auto pages = store.pages();
-  return pages.values[position / kPageSize][head * pages.head_stride + position % kPageSize * pages.row_stride + channel];
+  return store.pages().value(head, position, channel);
 }
+class KeyValueStoreTest : public ::testing::Test {
+ protected:
+  test::KernelMachine machine_{kernels::Isa::kPortable};
+  Workspace& workspace_ = machine_.workspace();
+};
+using KvCacheTest = KeyValueStoreTest;
 
-TEST(KeyValueStore, KeepsRowsAcrossPages) {
+TEST_F(KeyValueStoreTest, KeepsRowsAcrossPages) {
   constexpr Index kHeads = 3, kDim = 5, kRows = 2 * kPageSize + 7;
   KeyValueStore store(kRows, kHeads, kDim);
   for (Index begin = 0; begin < kRows; begin += 13) {  // writes that cross the borders of pages
     const Index rows = std::min<Index>(13, kRows - begin);
-    store.write(begin, numbered(begin, rows, kHeads * kDim, 1.0f), numbered(begin, rows, kHeads * kDim, -1.0f));
+    store.write(begin, numbered(begin, rows, kHeads * kDim, 1.0f), numbered(begin, rows, kHeads * kDim, -1.0f), workspace_);
   }
   for (Index p = 0; p < kRows; ++p) {
     for (Index head = 0; head < kHeads; ++head) {
@@ -43,23 +49,31 @@ TEST(KeyValueStore, KeepsRowsAcrossPages) {
   }
 }
 
-TEST(KeyValueStore, ReservesWholePages) {
+TEST_F(KeyValueStoreTest, ReservesWholePagesInEveryFormat) {
   for (const auto& [capacity, pages] : {std::pair<Index, Index>{0, 0}, {1, 1}, {kPageSize, 1}, {kPageSize + 1, 2}}) {
-    EXPECT_EQ(KeyValueStore(capacity, 2, 8).bytes(), static_cast<std::size_t>(pages * 2 * 2 * 8 * kPageSize) * sizeof(float));
+    const auto bytes = [&](KeyValueFormat format, Index head_dim) {
+      return static_cast<Index>(KeyValueStore(capacity, 3, head_dim, format).bytes());
+    };
+    const Index positions = pages * 3 * kPageSize;
+    EXPECT_EQ(bytes(KeyValueFormat::kF32, 64), positions * 2 * 64 * 4);
+    EXPECT_EQ(bytes(KeyValueFormat::kBF16, 64), positions * 2 * 64 * 2);
+    EXPECT_EQ(bytes(KeyValueFormat::kF16, 64), positions * 2 * 64 * 2);
+    EXPECT_EQ(bytes(KeyValueFormat::kQ8, 64), positions * 2 * (64 + 2 * 2));
+    EXPECT_EQ(bytes(KeyValueFormat::kQ8, 72), positions * (72 + 80 + 2 * 3 * 2)) << "values are padded to whole vectors";
   }
 }
 
-TEST(KeyValueStore, OverwritesOnlyWhatIsWritten) {
+TEST_F(KeyValueStoreTest, OverwritesOnlyWhatIsWritten) {
   KeyValueStore store(10, 1, 4);
-  store.write(0, numbered(0, 10, 4, 1.0f), numbered(0, 10, 4, 1.0f));
-  store.write(4, numbered(50, 2, 4, 1.0f), numbered(50, 2, 4, 1.0f));
+  store.write(0, numbered(0, 10, 4, 1.0f), numbered(0, 10, 4, 1.0f), workspace_);
+  store.write(4, numbered(50, 2, 4, 1.0f), numbered(50, 2, 4, 1.0f), workspace_);
   EXPECT_EQ(key_at(store, 3, 0, 0), 3000.0f);
   EXPECT_EQ(key_at(store, 4, 0, 0), 50000.0f);
   EXPECT_EQ(value_at(store, 5, 0, 3), 51003.0f);
   EXPECT_EQ(key_at(store, 6, 0, 0), 6000.0f);
 }
 
-TEST(KvCache, CountsAndForgets) {
+TEST_F(KvCacheTest, CountsAndForgets) {
   KvCache cache(2, 100, 1, 4);
   EXPECT_EQ(cache.capacity(), 100);
   EXPECT_EQ(cache.bytes(), 2 * KeyValueStore(100, 1, 4).bytes());
@@ -73,9 +87,9 @@ TEST(KvCache, CountsAndForgets) {
   EXPECT_EQ(cache.length(), 7);
 }
 
-TEST(KvCache, MovesWithItsPages) {
+TEST_F(KvCacheTest, MovesWithItsPages) {
   KvCache cache(1, 10, 1, 4);
-  cache.layer(0).write(0, numbered(0, 3, 4, 1.0f), numbered(0, 3, 4, 1.0f));
+  cache.layer(0).write(0, numbered(0, 3, 4, 1.0f), numbered(0, 3, 4, 1.0f), workspace_);
   cache.advance(3);
   KvCache moved = std::move(cache);
   EXPECT_EQ(moved.length(), 3);

@@ -219,7 +219,7 @@ TEST(Decoder, MemorisesEveryCrossLayer) {
     const auto pages = memory.layer(i).pages();
     Matrix stored(kImageRows, 16);
     for (Index row = 0; row < kImageRows; ++row) {
-      for (Index c = 0; c < 16; ++c) stored(row, c) = pages.keys[0][c / 8 * pages.head_stride + row * pages.row_stride + c % 8];
+      for (Index c = 0; c < 16; ++c) stored(row, c) = pages.key(c / 8, row, c % 8);
     }
     reference::expect_within(stored, keys);
   }

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 
 #include <filesystem>
+#include <fstream>
+#include <limits>
 #include <stdexcept>
 
 #include "load_model.hpp"
@@ -32,6 +34,15 @@ std::vector<TokenId> joined(const Parts&... parts) {
   std::vector<TokenId> result;
   (result.insert(result.end(), parts.begin(), parts.end()), ...);
   return result;
+}
+
+const std::filesystem::path& folder_of_session() {
+  static const test::TempFolder folder;
+  return folder.path();
+}
+std::string file_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 template <class Call>
@@ -96,30 +107,69 @@ TEST(Conversation, MethodBKeepsThePictureAndStartsItsTextAnew) {
   EXPECT_EQ(other.reply().ids, later.ids);
 }
 
-/// A model that counts the pictures it encodes.
-class CountingModel final : public AnyModel {
+/// What a spied model did, and what its sessions shall do.
+struct Spy {
+  int encoded = 0;      ///< pictures
+  Index prefilled = 0;  ///< rows
+  int good_logits = -1; ///< then none of the logits is a number; negative: never
+};
+
+class SpiedSession final : public AnySession {
  public:
-  explicit CountingModel(std::shared_ptr<const AnyModel> model, int& count) : model_(std::move(model)), count_(&count) {}
+  SpiedSession(std::unique_ptr<AnySession> session, Spy& spy) : session_(std::move(session)), spy_(&spy) {}
+  std::span<const float> prefill(const Prompt& prompt, const ImageRows& rows) override {
+    spy_->prefilled += prompt.size();
+    return spoilt(session_->prefill(prompt, rows));
+  }
+  std::span<const float> decode(TokenId id) override { return spoilt(session_->decode(id)); }
+  [[nodiscard]] std::function<void()> mark() override { return session_->mark(); }
+  void truncate(Index length) override { session_->truncate(length); }
+  [[nodiscard]] SessionState state() const override { return session_->state(); }
+  void restore(const SessionFile& file) override { session_->restore(file); }
+  void restart() override { session_->restart(); }
+  void clear() override { session_->clear(); }
+  [[nodiscard]] Index length() const override { return session_->length(); }
+  [[nodiscard]] Index max_length() const override { return session_->max_length(); }
+  [[nodiscard]] Index num_image_rows() const override { return session_->num_image_rows(); }
+  [[nodiscard]] std::size_t memory_bytes() const override { return session_->memory_bytes(); }
+
+ private:
+  std::span<const float> spoilt(std::span<const float> logits) {
+    if (spy_->good_logits < 0 || spy_->good_logits-- > 0) return logits;
+    nothing_.assign(logits.size(), std::numeric_limits<float>::quiet_NaN());
+    return nothing_;
+  }
+  std::unique_ptr<AnySession> session_;
+  Spy* spy_;
+  std::vector<float> nothing_;
+};
+
+class SpiedModel final : public AnyModel {
+ public:
+  explicit SpiedModel(std::shared_ptr<const AnyModel> model, Spy& spy) : model_(std::move(model)), spy_(&spy) {}
   [[nodiscard]] const ModelInfo& info() const override { return model_->info(); }
   [[nodiscard]] const PromptRules& rules() const override { return model_->rules(); }
   [[nodiscard]] const CheckpointFolder& folder() const override { return model_->folder(); }
   [[nodiscard]] const Compute& compute() const override { return model_->compute(); }
-  [[nodiscard]] std::unique_ptr<AnySession> start(SessionOptions options) const override { return model_->start(options); }
+  [[nodiscard]] std::unique_ptr<AnySession> start(SessionOptions options) const override {
+    return std::make_unique<SpiedSession>(model_->start(options), *spy_);
+  }
   [[nodiscard]] ImageRows encode(const VisualInput& input, Workspace& workspace) const override {
-    *count_ += static_cast<int>(input.num_images);
+    spy_->encoded += static_cast<int>(input.num_images);
     return model_->encode(input, workspace);
   }
 
  private:
   std::shared_ptr<const AnyModel> model_;
-  int* count_;
+  Spy* spy_;
 };
 
 TEST(Conversation, APictureThatComesAgainIsNotEncodedAgain) {
   for (const Pipeline* p : {&method_a(), &method_b()}) {
-    int encoded = 0;
-    const Pipeline counting(std::make_shared<const CountingModel>(p->shared_model(), encoded));
-    Conversation chat(counting, {.max_length = 0}), plain(*p, {});
+    Spy spy;
+    const int& encoded = spy.encoded;
+    const Pipeline spied(std::make_shared<const SpiedModel>(p->shared_model(), spy));
+    Conversation chat(spied, {.max_length = 0}), plain(*p, {});
     const auto ask = [](Conversation& c, int picture) {
       c.user(kQuestion, scene(picture));
       return c.reply({.max_new_tokens = 5}).ids;
@@ -208,6 +258,147 @@ TEST(Conversation, AfterAnErrorItIsAsItWas) {
   for (Conversation* c : {&chat, &untouched}) c->user(kQuestion);
   const Reply expected = untouched.reply({.max_new_tokens = 6});
   EXPECT_EQ(chat.reply({.max_new_tokens = 6}).ids, expected.ids);
+}
+
+TEST(Conversation, AfterLogitsThatAreNoNumbersItIsAsItWas) {
+  for (const Pipeline* p : {&method_a(), &method_b(), &stories()}) {
+    Spy spy;
+    const Pipeline spied(std::make_shared<const SpiedModel>(p->shared_model(), spy));
+    Conversation chat(spied, {}), untouched(*p, {});
+    const bool looks = p != &stories();
+    for (Conversation* c : {&chat, &untouched}) {
+      looks ? c->user(kQuestion, scene()) : c->user("Once upon a time");
+      c->reply({.max_new_tokens = 4});
+      looks && p == &method_b() ? c->user(kQuestion, scene(2)) : c->user(kQuestion);
+    }
+    const Index length = chat.session().length(), image_rows = chat.session().num_image_rows();
+    for (const int good : {0, 1}) {  // at once, and in the middle of the reply
+      spy.good_logits = good;
+      EXPECT_EQ(error_of([&] { chat.reply({.max_new_tokens = 4}); }).where(), "logits");
+      // A turn of method B begins by forgetting the text before; no reply depends on it.
+      EXPECT_EQ(chat.session().length(), p == &method_b() ? chat.session().length() : length);
+      EXPECT_EQ(chat.session().num_image_rows(), image_rows);
+    }
+    spy.good_logits = -1;
+    const Reply expected = untouched.reply({.max_new_tokens = 4});
+    EXPECT_EQ(chat.reply({.max_new_tokens = 4}).ids, expected.ids) << "the turn is still there";
+    EXPECT_EQ(chat.session().length(), untouched.session().length());
+  }
+}
+
+TEST(Conversation, WhatAPromptHasInCommonWithTheOneBeforeIsNotReadAgain) {
+  Spy spy;
+  const Pipeline spied(std::make_shared<const SpiedModel>(stories().shared_model(), spy));
+  Conversation chat(spied, {.max_length = 200});
+  const auto ask = [&](std::vector<TokenId> ids, Index read) {
+    const Index before = spy.prefilled, all = static_cast<Index>(ids.size());
+    chat.restart();
+    chat.user_ids(ids);
+    const Reply reply = chat.reply({.max_new_tokens = 8});
+    EXPECT_EQ(spy.prefilled - before, read);
+    EXPECT_EQ(chat.statistics().prompt_tokens, read);
+    EXPECT_EQ(chat.statistics().reused_tokens, all - read);
+    Conversation fresh(stories(), {.max_length = 200});
+    fresh.user_ids(std::move(ids));
+    EXPECT_EQ(fresh.reply({.max_new_tokens = 8}).ids, reply.ids);
+    // Not only the words: the bits of everything that is kept.
+    chat.save(folder_of_session() / "reused.safetensors");
+    fresh.save(folder_of_session() / "fresh.safetensors");
+    EXPECT_EQ(file_text(folder_of_session() / "reused.safetensors"), file_text(folder_of_session() / "fresh.safetensors"));
+    return reply.ids;
+  };
+  const auto beginning = stories().encode_turn("Once upon a time there was a little girl", 0, Pipeline::Turn::kFirst);
+  const auto end = stories().encode_turn(" named Lily", 0, Pipeline::Turn::kLater), other_end = stories().encode_turn(" who", 0, Pipeline::Turn::kLater);
+  const auto n = static_cast<Index>(beginning.size()), more = static_cast<Index>(end.size());
+  const auto said = ask(beginning, n);
+  ask(beginning, 1);  // for its logits
+  ask(joined(beginning, end), more);
+  const auto differ = std::ranges::mismatch(other_end, end).in1;
+  ask(joined(beginning, other_end), other_end.end() - differ);
+  ask(joined(end, beginning), n + more);
+  ask(beginning, n);
+  const auto whole = joined(beginning, said, end);  // rows of the reply were decoded: read as a prompt they have other bits
+  ask(whole, static_cast<Index>(whole.size()) - n);
+  ask(whole, 1);
+}
+
+TEST(Conversation, PicturesOfACommonBeginningAreNotReadAgain) {
+  Spy spy;
+  const Pipeline spied(std::make_shared<const SpiedModel>(method_a().shared_model(), spy));
+  Conversation chat(spied, {});
+  const auto ask = [&](Conversation& c, const char* question, int picture) {
+    c.restart();
+    c.user(question, scene(picture));
+    return c.reply({.max_new_tokens = 6}).ids;
+  };
+  const auto expect_fresh = [&](const char* question, int picture) {
+    const auto got = ask(chat, question, picture);
+    Conversation fresh(method_a(), {});
+    EXPECT_EQ(ask(fresh, question, picture), got);
+  };
+  expect_fresh(kQuestion, 1);
+  EXPECT_EQ(chat.statistics().reused_tokens, 0);
+  expect_fresh("What colour is the circle?", 1);
+  EXPECT_GE(chat.statistics().reused_tokens, 65) << "the picture's rows and what comes before them";
+  EXPECT_EQ(chat.statistics().image_tokens, 65);
+  EXPECT_EQ(spy.encoded, 1);
+  expect_fresh("What colour is the circle?", 2);
+  EXPECT_LT(chat.statistics().reused_tokens, 65) << "another picture behind the same placeholders";
+  EXPECT_EQ(spy.encoded, 2);
+}
+
+TEST(Conversation, MethodBReadsAQuestionAboutTheSamePictureFromWhereItDiffers) {
+  Conversation chat(method_b(), {}), fresh(method_b(), {});
+  const auto ask = [](Conversation& c, const char* question, int picture) {
+    c.user(question, scene(picture));
+    return c.reply({.max_new_tokens = 6}).ids;
+  };
+  ask(chat, kQuestion, 1);
+  EXPECT_EQ(ask(chat, "What colour is the circle?", 1), ask(fresh, "What colour is the circle?", 1));
+  EXPECT_GT(chat.statistics().reused_tokens, 0);
+  EXPECT_EQ(ask(chat, "What colour is the circle?", 2), ask(fresh, "What colour is the circle?", 2));
+  EXPECT_EQ(chat.statistics().reused_tokens, 0) << "the same words about another picture";
+}
+
+TEST(Conversation, GoesOnFromAFile) {
+  for (const Pipeline* p : {&method_a(), &method_b(), &stories()}) {
+    const auto path = folder_of_session() / "chat.safetensors";
+    Conversation chat(*p, {}), loaded(*p, {});
+    p == &stories() ? chat.user("Once upon a time") : chat.user(kQuestion, scene());
+    chat.reply({.max_new_tokens = 5});
+    chat.save(path);
+    loaded.user("Something else");
+    loaded.reply({.max_new_tokens = 3});
+    loaded.user("A turn that is forgotten");
+    loaded.load(path);
+    EXPECT_EQ(error_of([&] { loaded.reply(); }).kind(), ErrorKind::kInvalidArgument);
+    EXPECT_EQ(loaded.session().length(), chat.session().length());
+    for (Conversation* c : {&chat, &loaded}) c->user(kQuestion);
+    const Reply expected = chat.reply({.max_new_tokens = 6}), got = loaded.reply({.max_new_tokens = 6});
+    EXPECT_EQ(got.ids, expected.ids);
+    EXPECT_EQ(loaded.statistics().prompt_tokens, chat.statistics().prompt_tokens);
+    chat.save(path);
+    const std::string first = file_text(path);
+    loaded.save(path);
+    EXPECT_EQ(file_text(path), first) << "to the bit";
+  }
+}
+
+TEST(Conversation, AFileThatIsNoneOfItsModelChangesNothing) {
+  const auto path = folder_of_session() / "chat.safetensors";
+  Conversation story(stories(), {.max_length = 100}), chat(method_b(), {}), untouched(method_b(), {});
+  story.user("Once upon a time");
+  story.reply({.max_new_tokens = 5});
+  story.save(path);
+  for (Conversation* c : {&chat, &untouched}) {
+    c->user(kQuestion, scene());
+    c->reply();
+    c->user(kQuestion);
+  }
+  EXPECT_EQ(error_of([&] { chat.load(path); }).kind(), ErrorKind::kConfigMismatch);
+  EXPECT_EQ(error_of([&] { chat.load(path.parent_path() / "nothing"); }).kind(), ErrorKind::kFileNotReadable);
+  const Reply expected = untouched.reply();
+  EXPECT_EQ(chat.reply().ids, expected.ids);
 }
 
 TEST(Conversation, AReplyThatWasStoppedIsGoneOnFrom) {

@@ -30,7 +30,7 @@ struct FakeDecoder {
   [[nodiscard]] Index hidden_size() const { return 2; }
   [[nodiscard]] Index vocab_size() const { return sizes.vocab_size; }
   [[nodiscard]] Index num_positions() const { return sizes.max_position_embeddings; }
-  [[nodiscard]] KvCache make_cache(Index capacity) const { return {1, capacity, 1, 2}; }
+  [[nodiscard]] KvCache make_cache(Index capacity, KeyValueFormat) const { return {1, capacity, 1, 2}; }
   void embed(std::span<const TokenId>, MatrixView) const {}
   template <class Observer>
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Phase phase, Workspace&, Observer&&) const {

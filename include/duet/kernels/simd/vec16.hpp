@@ -1,5 +1,6 @@
 #pragma once
 
+#include "duet/core/dtype.hpp"
 #include "duet/core/matrix.hpp"
 #include "duet/kernels/simd/attributes.hpp"
 
@@ -13,7 +14,7 @@ inline namespace DUET_ISA_NAMESPACE {
 class Vec16 {
  public:
   static constexpr Index kWidth = 16;
-  static constexpr int kBlockRows = 8, kBlockVectors = 3, kDecodeSums = 16;
+  static constexpr int kBlockRows = 8, kBlockVectors = 3, kDecodeHeads = 8;
 
   struct Mask {
     __mmask16 bits;
@@ -34,6 +35,34 @@ class Vec16 {
   DUET_AVX512 void store(float* p) const noexcept { _mm512_storeu_ps(p, v_); }
   DUET_AVX512 static Vec16 load_first(const float* p, Index n) noexcept { return Vec16(_mm512_maskz_loadu_ps(first_bits(n), p)); }
   DUET_AVX512 void store_first(float* p, Index n) const noexcept { _mm512_mask_storeu_ps(p, first_bits(n), v_); }
+
+  DUET_AVX512 static Vec16 load(const Bf16* p) noexcept {
+    return Vec16(_mm512_castsi512_ps(_mm512_maskz_slli_epi32(kAll, _mm512_maskz_cvtepu16_epi32(kAll, load_halves(p)), 16)));
+  }
+  DUET_AVX512 static Vec16 load(const F16* p) noexcept { return Vec16(_mm512_maskz_cvtph_ps(kAll, load_halves(p))); }
+  DUET_AVX512 static Vec16 load(const std::int8_t* p) noexcept {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return Vec16(_mm512_maskz_cvtepi32_ps(kAll, _mm512_maskz_cvtepi8_epi32(kAll, bytes)));
+  }
+  DUET_AVX512 static Vec16 broadcast(const F16* p) noexcept {
+    return Vec16(_mm512_maskz_cvtph_ps(kAll, _mm256_set1_epi16(static_cast<short>(p->bits))));
+  }
+  DUET_AVX512 void store(Bf16* p) const noexcept {
+    const __m512i bits = _mm512_castps_si512(v_);
+    const __m512i odd = _mm512_and_si512(_mm512_maskz_srli_epi32(kAll, bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+    const __m512i chosen = _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(v_, v_, _CMP_UNORD_Q), rounded, quiet);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_maskz_cvtepi32_epi16(kAll, _mm512_maskz_srli_epi32(kAll, chosen, 16)));
+  }
+  DUET_AVX512 void store(F16* p) const noexcept {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtps_ph(kAll, v_, _MM_FROUND_TO_NEAREST_INT));
+  }
+  DUET_AVX512 void store(std::int8_t* p) const noexcept {
+    const __m512i whole = _mm512_maskz_cvtps_epi32(kAll, v_);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_maskz_cvtsepi32_epi8(kAll, whole));
+  }
 
   DUET_AVX512 friend Vec16 operator+(const Vec16& a, const Vec16& b) noexcept { return Vec16(_mm512_add_ps(a.v_, b.v_)); }
   DUET_AVX512 friend Vec16 operator-(const Vec16& a, const Vec16& b) noexcept { return Vec16(_mm512_sub_ps(a.v_, b.v_)); }
@@ -67,12 +96,6 @@ class Vec16 {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
-  DUET_AVX512 friend void store_sums(const Vec16& a, const Vec16& b, const Vec16& c, const Vec16& d, float* sums) noexcept {
-    const __m256 ab = _mm256_hadd_ps(_mm256_add_ps(half<0>(a), half<1>(a)), _mm256_add_ps(half<0>(b), half<1>(b)));
-    const __m256 cd = _mm256_hadd_ps(_mm256_add_ps(half<0>(c), half<1>(c)), _mm256_add_ps(half<0>(d), half<1>(d)));
-    const __m256 all = _mm256_hadd_ps(ab, cd);
-    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
-  }
   DUET_AVX512 friend float largest(const Vec16& x) noexcept {
     const __m256 eight = _mm256_max_ps(half<0>(x), half<1>(x));
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
@@ -94,6 +117,7 @@ class Vec16 {
     return _mm512_maskz_extractf32x8_ps(0xff, x.v_, which);
   }
   DUET_AVX512 explicit Vec16(__m512 v) noexcept : v_(v) {}
+  DUET_AVX512 static __m256i load_halves(const void* p) noexcept { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   DUET_AVX512 static __m512 sign_bit() noexcept { return _mm512_set1_ps(-0.0f); }
   DUET_AVX512 static __mmask16 first_bits(Index n) noexcept { return static_cast<__mmask16>((1u << n) - 1u); }
   __m512 v_;

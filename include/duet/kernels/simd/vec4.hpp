@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "duet/core/dtype.hpp"
 #include "duet/core/matrix.hpp"
 #include "duet/kernels/simd/attributes.hpp"
 
@@ -17,12 +18,14 @@ inline namespace DUET_ISA_NAMESPACE {
 class Vec4 {
   using Floats = float __attribute__((vector_size(16)));
   using Bits = std::int32_t __attribute__((vector_size(16)));
+  using Halves = std::uint16_t __attribute__((vector_size(8)));
+  using Bytes = std::int8_t __attribute__((vector_size(4)));
 
  public:
   static constexpr Index kWidth = 4;
   /// Shape of the register block of small products: so many broadcasts times so many vectors of sums, which fill the
-  /// registers together with the vectors they are made of.
-  static constexpr int kBlockRows = 4, kBlockVectors = 3, kDecodeSums = 8;
+  /// registers together with the vectors they are made of. To decode, heads whose sums over a block of keys do.
+  static constexpr int kBlockRows = 4, kBlockVectors = 3, kDecodeHeads = 1;
 
   struct Mask {
     Bits bits;
@@ -42,6 +45,34 @@ class Vec4 {
     return x;
   }
   DUET_INLINE void store(float* p) const noexcept { std::memcpy(p, &v_, sizeof v_); }
+
+  /// Stored numbers as floats: exactly.
+  DUET_INLINE static Vec4 load(const Bf16* p) noexcept { return Vec4(floats(load_halves(p) << 16)); }
+  DUET_INLINE static Vec4 load(const F16* p) noexcept {
+    const Bits half = load_halves(p), magnitude = (half & 0x7fff) << 13;
+    const Floats scaled = floats(magnitude) * 0x1p112f;  // the exponents' biases differ by 112
+    const Bits special = (magnitude >= 0x0f800000) & 0x7f800000;  // inf, NaN
+    return Vec4(floats(bits(scaled) | special | (half & 0x8000) << 16));
+  }
+  DUET_INLINE static Vec4 load(const std::int8_t* p) noexcept {
+    Bytes x;
+    std::memcpy(&x, p, sizeof x);
+    return Vec4(__builtin_convertvector(x, Floats));
+  }
+  /// One stored number in every lane.
+  DUET_INLINE static Vec4 broadcast(const F16* p) noexcept { return Vec4(to_float(*p)); }
+  /// Rounds to nearest, ties to even, as to_bf16 and to_f16 do.
+  DUET_INLINE void store(Bf16* p) const noexcept {
+    for (int i = 0; i < 4; ++i) p[i] = to_bf16(v_[i]);
+  }
+  DUET_INLINE void store(F16* p) const noexcept {
+    for (int i = 0; i < 4; ++i) p[i] = to_f16(v_[i]);
+  }
+  /// Rounds to nearest, ties to even. Requires lanes within [-128, 127]
+  DUET_INLINE void store(std::int8_t* p) const noexcept {
+    for (int i = 0; i < 4; ++i) p[i] = static_cast<std::int8_t>(std::lrint(v_[i]));
+  }
+
   /// The first n floats, 0 <= n <= 4; the other lanes are 0, and their memory is not touched.
   [[gnu::noinline]] static Vec4 load_first(const float* p, Index n) noexcept {
     float lanes[4] = {};
@@ -84,10 +115,6 @@ class Vec4 {
   }
   /// Lanes added in one fixed order.
   DUET_INLINE friend float sum(const Vec4& x) noexcept { return (x.v_[0] + x.v_[2]) + (x.v_[1] + x.v_[3]); }
-  /// sum(a), sum(b), sum(c), sum(d) at once, the lanes added in another fixed order.
-  DUET_INLINE friend void store_sums(const Vec4& a, const Vec4& b, const Vec4& c, const Vec4& d, float* sums) noexcept {
-    sums[0] = sum(a), sums[1] = sum(b), sums[2] = sum(c), sums[3] = sum(d);
-  }
   DUET_INLINE friend float largest(const Vec4& x) noexcept {
     const float a = x.v_[0] > x.v_[2] ? x.v_[0] : x.v_[2], b = x.v_[1] > x.v_[3] ? x.v_[1] : x.v_[3];
     return a > b ? a : b;
@@ -103,6 +130,12 @@ class Vec4 {
   DUET_INLINE explicit Vec4(Floats v) noexcept : v_(v) {}
   DUET_INLINE static Bits bits(Floats v) noexcept { return std::bit_cast<Bits>(v); }
   DUET_INLINE static Floats floats(Bits b) noexcept { return std::bit_cast<Floats>(b); }
+  template <class Half>
+  DUET_INLINE static Bits load_halves(const Half* p) noexcept {
+    Halves x;
+    std::memcpy(&x, p, sizeof x);
+    return __builtin_convertvector(x, Bits);
+  }
   Floats v_;
 };
 

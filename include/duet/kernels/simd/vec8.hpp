@@ -1,5 +1,6 @@
 #pragma once
 
+#include "duet/core/dtype.hpp"
 #include "duet/core/matrix.hpp"
 #include "duet/kernels/simd/attributes.hpp"
 
@@ -13,7 +14,7 @@ inline namespace DUET_ISA_NAMESPACE {
 class Vec8 {
  public:
   static constexpr Index kWidth = 8;
-  static constexpr int kBlockRows = 4, kBlockVectors = 3, kDecodeSums = 8;
+  static constexpr int kBlockRows = 4, kBlockVectors = 3, kDecodeHeads = 3;
 
   struct Mask {
     __m256 bits;
@@ -37,6 +38,34 @@ class Vec8 {
   DUET_AVX2 void store(float* p) const noexcept { _mm256_storeu_ps(p, v_); }
   DUET_AVX2 static Vec8 load_first(const float* p, Index n) noexcept { return Vec8(_mm256_maskload_ps(p, first_bits(n))); }
   DUET_AVX2 void store_first(float* p, Index n) const noexcept { _mm256_maskstore_ps(p, first_bits(n), v_); }
+
+  DUET_AVX2 static Vec8 load(const Bf16* p) noexcept {
+    return Vec8(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_bytes<16>(p)), 16)));
+  }
+  DUET_AVX2 static Vec8 load(const F16* p) noexcept { return Vec8(_mm256_cvtph_ps(load_bytes<16>(p))); }
+  DUET_AVX2 static Vec8 load(const std::int8_t* p) noexcept {
+    return Vec8(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load_bytes<8>(p))));
+  }
+  DUET_AVX2 static Vec8 broadcast(const F16* p) noexcept {
+    return Vec8(_mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(p->bits))));
+  }
+  DUET_AVX2 void store(Bf16* p) const noexcept {
+    const __m256i bits = _mm256_castps_si256(v_), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v_, v_, _CMP_UNORD_Q));
+    const __m256i halves = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)));
+  }
+  DUET_AVX2 void store(F16* p) const noexcept {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v_, _MM_FROUND_TO_NEAREST_INT));
+  }
+  DUET_AVX2 void store(std::int8_t* p) const noexcept {
+    const __m256i whole = _mm256_cvtps_epi32(v_);
+    const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
+  }
 
   DUET_AVX2 friend Vec8 operator+(const Vec8& a, const Vec8& b) noexcept { return Vec8(_mm256_add_ps(a.v_, b.v_)); }
   DUET_AVX2 friend Vec8 operator-(const Vec8& a, const Vec8& b) noexcept { return Vec8(_mm256_sub_ps(a.v_, b.v_)); }
@@ -77,10 +106,6 @@ class Vec8 {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
-  DUET_AVX2 friend void store_sums(const Vec8& a, const Vec8& b, const Vec8& c, const Vec8& d, float* sums) noexcept {
-    const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a.v_, b.v_), _mm256_hadd_ps(c.v_, d.v_));
-    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
-  }
   DUET_AVX2 friend float largest(const Vec8& x) noexcept {
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x.v_), _mm256_extractf128_ps(x.v_, 1));
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
@@ -95,6 +120,11 @@ class Vec8 {
 
  private:
   DUET_AVX2 explicit Vec8(__m256 v) noexcept : v_(v) {}
+  template <int count>
+  DUET_AVX2 static __m128i load_bytes(const void* p) noexcept {
+    if constexpr (count == 8) return _mm_loadl_epi64(static_cast<const __m128i*>(p));
+    return _mm_loadu_si128(static_cast<const __m128i*>(p));
+  }
   DUET_AVX2 static __m256 sign_bit() noexcept { return _mm256_set1_ps(-0.0f); }
   DUET_AVX2 static __m256i first_bits(Index n) noexcept {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <iterator>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "duet/core/error.hpp"
+#include "duet/core/token.hpp"
+#include "duet/io/chat_message.hpp"
+#include "duet/io/image.hpp"
+#include "duet/pipeline/session_file.hpp"
+
+namespace duet {
+
+/// What was said in a conversation that a chat template words, and the ids that it became.
+struct ChatHistory {
+  std::vector<TokenId> ids;           ///< read and replied
+  std::vector<ChatMessage> messages;
+  std::vector<Image> pictures;        ///< in the messages; not kept in files
+
+  [[nodiscard]] Index num_pictures() const {
+    Index count = 0;
+    for (const ChatMessage& message : messages) {
+      for (const ChatPart& part : message.parts) count += part.kind == ChatPart::Kind::kImage ? 1 : 0;
+    }
+    return count;
+  }
+
+  void save(SessionState& state) const {
+    std::vector<std::int64_t> roles, parts;  // of a part: its message, its kind and the bytes of its text
+    std::string text;
+    for (const ChatMessage& message : messages) {
+      roles.push_back(message.role == kRoles[0] ? 0 : 1);
+      for (const ChatPart& part : message.parts) {
+        parts.insert(parts.end(), {static_cast<std::int64_t>(roles.size()) - 1, part.kind == ChatPart::Kind::kImage ? 1 : 0,
+                                   static_cast<std::int64_t>(part.text.size())});
+        text += part.text;
+      }
+    }
+    state.add("chat.ids", std::vector<std::int64_t>(ids.begin(), ids.end()));
+    state.add("chat.roles", roles);
+    state.add("chat.parts", parts);
+    state.tensors.push_back(NamedTensor::of("chat.text", DType::kU8, {static_cast<Index>(text.size())}, std::span<const char>(text)));
+  }
+
+  /// Errors  kMalformedFile and those of SessionFile
+  [[nodiscard]] static ChatHistory load(const SessionFile& file) {
+    ChatHistory result;
+    const auto wrong = [&](const char* name) {
+      return Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor ", name), "impossible numbers", "a conversation's");
+    };
+    for (const std::int64_t id : file.numbers("chat.ids")) {
+      if (!std::in_range<TokenId>(id)) throw wrong("chat.ids");
+      result.ids.push_back(static_cast<TokenId>(id));
+    }
+    for (const std::int64_t role : file.numbers("chat.roles")) {
+      if (role != 0 && role != 1) throw wrong("chat.roles");
+      result.messages.push_back({std::string(kRoles[static_cast<std::size_t>(role)]), {}});
+    }
+    const Index any[] = {-1};
+    const TensorView text = file.tensor("chat.text", DType::kU8, any);
+    const std::vector<std::int64_t> parts = file.numbers("chat.parts");
+    std::int64_t done = 0;
+    for (std::size_t i = 0; i < parts.size(); i += 3) {
+      if (parts.size() % 3 != 0 || parts[i] < 0 || parts[i] >= std::ssize(result.messages) || parts[i + 2] < 0 ||
+          parts[i + 2] > text.size() - done) {
+        throw wrong("chat.parts");
+      }
+      const auto kind = parts[i + 1] == 1 ? ChatPart::Kind::kImage : ChatPart::Kind::kText;
+      const auto* from = reinterpret_cast<const char*>(text.data) + done;
+      result.messages[static_cast<std::size_t>(parts[i])].parts.push_back({kind, std::string(from, static_cast<std::size_t>(parts[i + 2]))});
+      done += parts[i + 2];
+    }
+    return result;
+  }
+
+ private:
+  static constexpr std::string_view kRoles[] = {"user", "assistant"};
+};
+
+}  // namespace duet
