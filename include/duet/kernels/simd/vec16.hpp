@@ -14,7 +14,7 @@ inline namespace DUET_ISA_NAMESPACE {
 class Vec16 {
  public:
   static constexpr Index kWidth = 16;
-  static constexpr int kBlockRows = 8, kBlockVectors = 3, kDecodeHeads = 8;
+  static constexpr int kBlockRows = 8, kBlockVectors = 3, kDecodeHeads = 4;
 
   struct Mask {
     __mmask16 bits;
