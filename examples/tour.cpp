@@ -112,12 +112,12 @@ int main() {
   show("q = x.Wq, k = x.Wk, v = x.Wv; q:", q);
   const Matrix by_hand = attention_by_hand(q, k, v, [](Index i) { return i + 1; });
   Matrix by_kernel(6, kDim);
-  const float* keys[] = {k.view().data()};
-  const float* values[] = {v.view().data()};
+  const auto* const keys = reinterpret_cast<const std::byte*>(k.view().data());
+  const auto* const values = reinterpret_cast<const std::byte*>(v.view().data());
   std::vector<duet::kernels::KeyRange> causal;
   for (Index i = 0; i < 6; ++i) causal.push_back({0, i + 1});
   const duet::kernels::AttentionShape shape{1, 1, kDim, 1.0f / std::sqrt(static_cast<float>(kDim)), 0.0f};
-  const duet::kernels::AttentionJob self{q, {keys, values, kDim, kDim}, causal, by_kernel, {}};
+  const duet::kernels::AttentionJob self{q, duet::kernels::KeyValuePages::plain(kDim, &keys, kDim, &values, kDim), causal, by_kernel, {}};
   duet::kernels::attention(std::span(&self, 1), shape, duet::Phase::kPrefill, workspace);
   show("output = weights . v", by_hand, 4);
   std::cout << "the library's kernel differs by at most " << std::scientific << (by_hand.eigen() - by_kernel.eigen()).cwiseAbs().maxCoeff() << '\n';
