@@ -170,7 +170,8 @@ int bench(const BenchOptions& options) {
 
   Json result;
   result["model"] = options.shape.empty() ? options.model : options.shape;
-  result["weights"] = info.dtypes;
+  const bool converted = options.shape.empty() && !options.weights.empty();
+  result["weights"] = converted ? duet::concat(info.dtypes, " as ", options.weights) : info.dtypes;
   result["threads"] = model->compute().threads->size();
   result["kernels"] = model->compute().kernels->name;
   result["machine"] = {{"read_gb_s", limits.read()}, {"fma_gflop_s", limits.fma()}};
@@ -202,7 +203,7 @@ int bench(const BenchOptions& options) {
     std::cout << result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
     return 0;
   }
-  std::printf("%s, %s weights, %d threads, %s kernels\n", result["model"].get<std::string>().c_str(), info.dtypes.c_str(),
+  std::printf("%s, %s weights, %d threads, %s kernels\n", result["model"].get<std::string>().c_str(), result["weights"].get<std::string>().c_str(),
               model->compute().threads->size(), std::string(model->compute().kernels->name).c_str());
   std::printf("machine  reads %.1f GB/s, multiplies %.1f GFLOP/s (best of %zu probes)\n", limits.read(), limits.fma(), limits.probes().size());
   std::printf("load     %.0f ms, peak memory %.0f MB\n", 1e3 * load, result["peak_rss_mb"].get<double>());

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "duet/io/template/arithmetic.hpp"
 #include "duet/io/template/json_text.hpp"
 #include "duet/io/template/methods.hpp"
 #include "duet/io/template/operators.hpp"
