@@ -153,7 +153,7 @@ TEST(EmbeddingFusion, ImageRowsOnlyAffectRowsFromTheirOwnOn) {
 
 /// Throws when an image is looked at.
 struct ThrowingObserver {
-  static constexpr bool kLooks = true;
+  [[maybe_unused]] static constexpr bool kLooks = true;
   void operator()(Stage stage, Index, ConstMatrixView) const {
     if (stage == Stage::kCrossAttention) throw std::runtime_error("the observer has seen enough");
   }

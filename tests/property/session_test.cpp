@@ -362,7 +362,7 @@ TEST(Session, ABidirectionalRangeIsNotCut) {
 
 /// Throws when it has seen a layer so often.
 struct ThrowingObserver {
-  static constexpr bool kLooks = true;
+  [[maybe_unused]] static constexpr bool kLooks = true;
   int layers_left;
   void operator()(Stage stage, Index, ConstMatrixView) {
     if (stage == Stage::kLayer && layers_left-- == 0) throw std::runtime_error("the observer has seen enough");
