@@ -40,7 +40,7 @@ struct ChatHistory {
         text += part.text;
       }
     }
-    state.add("chat.ids", std::vector<std::int64_t>(ids.begin(), ids.end()));
+    state.add_ids("chat.ids", ids);
     state.add("chat.roles", roles);
     state.add("chat.parts", parts);
     state.tensors.push_back(NamedTensor::of("chat.text", DType::kU8, {static_cast<Index>(text.size())}, std::span<const char>(text)));
@@ -52,10 +52,7 @@ struct ChatHistory {
     const auto wrong = [&](const char* name) {
       return Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor ", name), "impossible numbers", "a conversation's");
     };
-    for (const std::int64_t id : file.numbers("chat.ids")) {
-      if (!std::in_range<TokenId>(id)) throw wrong("chat.ids");
-      result.ids.push_back(static_cast<TokenId>(id));
-    }
+    result.ids = file.ids("chat.ids");
     for (const std::int64_t role : file.numbers("chat.roles")) {
       if (role != 0 && role != 1) throw wrong("chat.roles");
       result.messages.push_back({std::string(kRoles[static_cast<std::size_t>(role)]), {}});

@@ -102,6 +102,7 @@ class Conversation {
     if (anew) {
       session_->truncate(length);
       read_.resize(static_cast<std::size_t>(length));
+      said_.ids.clear();  // no longer all read: after an error the next turn begins anew, too
     }
     const std::function<void()> back = session_->mark();
     std::exception_ptr thrown;
@@ -135,7 +136,7 @@ class Conversation {
       read_pictures_.insert(read_pictures_.end(), keys.begin(), keys.end());
     }
     if (!rows.empty() && is_method_b()) in_memory_ = keys;
-    remember(reply, anew);
+    remember(reply);
     turn_.reset();
     restarted_ = false;
     // The last token was drawn but not read; the next turn begins with it, and with the end of text that closed the reply.
@@ -159,11 +160,8 @@ class Conversation {
   /// Errors  kFileNotReadable when it cannot be written
   void save(const std::filesystem::path& path) const {
     SessionState state = session_->state();
-    const auto add_ids = [&](const char* name, const std::vector<TokenId>& ids) {
-      state.add(name, std::vector<std::int64_t>(ids.begin(), ids.end()));
-    };
-    add_ids("conversation.unread", unread_);
-    add_ids("conversation.read", read_);
+    state.add_ids("conversation.unread", unread_);
+    state.add_ids("conversation.read", read_);
     state.add("conversation.read_pictures", numbers_of(read_pictures_));
     state.add("conversation.in_memory", numbers_of(in_memory_));
     state.add("conversation.restarted", std::vector<std::int64_t>{restarted_ ? 1 : 0});
@@ -174,7 +172,7 @@ class Conversation {
   /// Errors  kFileNotReadable; those of Session::restore; the conversation is then as it was
   void load(const std::filesystem::path& path) {
     const SessionFile file(path);
-    std::vector<TokenId> unread = ids_of(file, "conversation.unread"), read = ids_of(file, "conversation.read");
+    std::vector<TokenId> unread = file.ids("conversation.unread"), read = file.ids("conversation.read");
     std::vector<ImageKey> read_pictures = keys_of(file, "conversation.read_pictures"), in_memory = keys_of(file, "conversation.in_memory");
     const bool restarted = file.numbers("conversation.restarted") == std::vector<std::int64_t>{1};
     ChatHistory said = ChatHistory::load(file);
@@ -238,9 +236,8 @@ class Conversation {
     turn_->begins = behind ? Begins::kBehind : Begins::kAnew;
   }
   /// Adds the turn and its reply to what was said, where a chat template words it.
-  void remember(const Reply& reply, bool anew) {
+  void remember(const Reply& reply) {
     if (turn_->messages.empty()) return;
-    if (anew) said_.ids.clear();
     said_.ids.insert(said_.ids.end(), turn_->ids.begin(), turn_->ids.end());
     said_.ids.insert(said_.ids.end(), reply.ids.begin(), reply.ids.end());
     if (reply.end_of_text) said_.ids.push_back(*reply.end_of_text);
@@ -271,17 +268,6 @@ class Conversation {
     }
     return keys;
   }
-  [[nodiscard]] std::vector<TokenId> ids_of(const SessionFile& file, const std::string& name) const {
-    std::vector<TokenId> ids;
-    for (const std::int64_t id : file.numbers(name)) {
-      if (!std::in_range<TokenId>(id)) {
-        throw Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor ", name), std::to_string(id), "token ids");
-      }
-      ids.push_back(static_cast<TokenId>(id));
-    }
-    return ids;
-  }
-
   [[nodiscard]] bool is_method_b() const { return pipeline_->model().rules().decoder_start_token_id.has_value(); }
   /// Whether the turn's ids are the whole prompt.
   [[nodiscard]] bool begins_anew() const { return is_method_b() || restarted_ || session_->length() == 0; }

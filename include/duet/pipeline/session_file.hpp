@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "duet/core/token.hpp"
@@ -60,6 +61,9 @@ struct SessionState {
   void add(std::string name, std::span<const std::int64_t> numbers) {
     tensors.push_back(NamedTensor::int64s(std::move(name), {static_cast<Index>(numbers.size())}, numbers));
   }
+  void add_ids(std::string name, std::span<const TokenId> ids) {
+    add(std::move(name), std::vector<std::int64_t>(ids.begin(), ids.end()));
+  }
   /// The first `length` positions of a layer: NAME.keys and NAME.values [length, num_key_value_heads, head_dim], and in kQ8
   /// NAME.key_scales and NAME.value_scales [length, num_key_value_heads, blocks of 32 channels].
   void add(const std::string& name, const KeyValueStore& store, Index length);
@@ -97,6 +101,17 @@ class SessionFile {
     const TensorView& view = tensor(name, DType::kI64, any);
     std::vector<std::int64_t> result(static_cast<std::size_t>(view.size()));
     if (!result.empty()) std::memcpy(result.data(), view.data, result.size() * sizeof(std::int64_t));
+    return result;
+  }
+  /// Errors  also kMalformedFile for numbers that are no ids
+  [[nodiscard]] std::vector<TokenId> ids(const std::string& name) const {
+    std::vector<TokenId> result;
+    for (const std::int64_t id : numbers(name)) {
+      if (!std::in_range<TokenId>(id)) {
+        throw Error(ErrorKind::kMalformedFile, concat(file_.where(), ": tensor ", name), std::to_string(id), "token ids");
+      }
+      result.push_back(static_cast<TokenId>(id));
+    }
     return result;
   }
   /// Throws what read() would have to.

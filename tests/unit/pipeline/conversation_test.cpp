@@ -151,6 +151,7 @@ class SpiedModel final : public AnyModel {
   [[nodiscard]] const PromptRules& rules() const override { return model_->rules(); }
   [[nodiscard]] const CheckpointFolder& folder() const override { return model_->folder(); }
   [[nodiscard]] const Compute& compute() const override { return model_->compute(); }
+  [[nodiscard]] const ChatWording* chat_wording() const override { return model_->chat_wording(); }
   [[nodiscard]] std::unique_ptr<AnySession> start(SessionOptions options) const override {
     return std::make_unique<SpiedSession>(model_->start(options), *spy_);
   }
@@ -485,6 +486,25 @@ TEST_F(Worded, AConversationThatIsWordedAnewIsReadAnew) {
   chat.clear();
   chat.user("Once upon a time");
   EXPECT_EQ(chat.reply({.max_new_tokens = 5}).ids, before.ids);
+}
+
+TEST_F(Worded, AfterAnErrorOfATurnReadAnewNothingIsForgotten) {
+  Spy spy;
+  const Pipeline& p = with("<s>{% if messages[-1].content == 'odd' %}odd {% endif %}"
+                           "{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}</s>{% else %}<s>{% endif %}{% endfor %}");
+  const Pipeline spied(std::make_shared<const SpiedModel>(p.shared_model(), spy));
+  Conversation chat(spied, {.max_length = 300}), calm(p, {.max_length = 300});
+  for (Conversation* c : {&chat, &calm}) {
+    c->user("Once upon a time");
+    static_cast<void>(c->reply({.max_new_tokens = 5}));
+  }
+  chat.user("odd");
+  spy.good_logits = 0;
+  EXPECT_EQ(error_of([&] { chat.reply({.max_new_tokens = 5}); }).where(), "logits");
+  spy.good_logits = -1;
+  for (Conversation* c : {&chat, &calm}) c->user("One day");
+  EXPECT_EQ(chat.reply({.max_new_tokens = 12}).ids, calm.reply({.max_new_tokens = 12}).ids);
+  EXPECT_EQ(chat.session().length(), calm.session().length());
 }
 
 TEST_F(Worded, ATemplateThatRaisesLeavesTheConversationAsItWas) {
