@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "duet/models/decoder.hpp"
+#include "duet/pipeline/chat_prompt.hpp"
 #include "duet/pipeline/session.hpp"
 #include "duet/zoo/family.hpp"
 
@@ -65,6 +66,7 @@ inline DecoderConfig read_gpt2_config(const JsonView& config) {
 struct Gpt2 {
   static constexpr std::string_view kName = "GPT-2";
   using Recipe = Gpt2Recipe;
+  using Chat = ChatPrompt;
   using Model = TextModel<Decoder<Recipe>>;
 
   /// `body` candidates hold the stack, `head` the lm_head.
