@@ -32,8 +32,8 @@ void add_kv(CLI::App* command, Options& options) {
 const CLI::Validator kNotEmpty([](std::string& text) { return text.empty() ? std::string("must not be empty") : std::string(); }, "");
 
 template <class Options>
-CLI::Option* add_weights(CLI::App* command, Options& options) {
-  return command->add_option("--weights", options.weights, "Store the weights so: f32, bf16, f16, q8 (8 bits), q4 (4 bits)")
+void add_weights(CLI::App* command, Options& options) {
+  command->add_option("--weights", options.weights, "Store the weights so: f32, bf16, f16, q8 (8 bits), q4 (4 bits)")
       ->check(CLI::IsMember({"f32", "bf16", "f16", "q8", "q4"}));
 }
 

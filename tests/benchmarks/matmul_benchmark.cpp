@@ -3,7 +3,6 @@
 #include <string>
 #include <vector>
 
-#include "duet/kernels/convert.hpp"
 #include "duet/kernels/matmul.hpp"
 #include "support/kernel_machine.hpp"
 #ifdef DUET_WITH_OPENBLAS
@@ -86,11 +85,7 @@ void count(benchmark::State& state, const Shape& shape, DType dtype, Phase phase
   }
 }
 
-Matrix rows_of(Index rows, Index cols) {
-  Matrix result(rows, cols);
-  std::ranges::copy(test::normal_floats(rows * cols, 2), result.view().data());
-  return result;
-}
+Matrix rows_of(Index rows, Index cols) { return test::normal_matrix(rows, cols, 2); }
 
 void run_duet(benchmark::State& state, const Shape& shape, DType dtype, Phase phase, int threads) {
   test::KernelMachine machine(kernels::best_kernel_table().isa, threads);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -41,6 +42,12 @@ inline std::vector<float> normal_floats(Index count, unsigned seed) {
   std::vector<float> values(static_cast<std::size_t>(count));
   for (float& value : values) value = normal(generator);
   return values;
+}
+
+inline Matrix normal_matrix(Index rows, Index cols, unsigned seed) {
+  Matrix result(rows, cols);
+  std::ranges::copy(normal_floats(rows * cols, seed), result.view().data());
+  return result;
 }
 
 inline bool same_bits(ConstMatrixView a, ConstMatrixView b) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <concepts>
 #include <cstdint>
-#include <cstring>
 #include <functional>
 #include <initializer_list>
 #include <optional>
@@ -16,6 +15,7 @@
 
 #include "duet/core/dtype.hpp"
 #include "duet/core/error.hpp"
+#include "duet/core/stored_floats.hpp"
 #include "duet/core/weight_matrix.hpp"
 
 namespace duet {
@@ -37,6 +37,19 @@ struct TensorView {
   std::string text = "[";
   for (std::size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
   return text + "]";
+}
+
+/// Bytes of a tensor; nothing where they are negative or beyond 2^62, so that no sum of a few such numbers overflows.
+[[nodiscard]] inline std::optional<std::uint64_t> tensor_bytes(DType dtype, std::span<const Index> shape) {
+  if (shape.empty()) return size_of(dtype);
+  std::uint64_t size = 1;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    const auto extent = static_cast<std::uint64_t>(shape[i]);
+    if (shape[i] < 0 || extent >> 56 != 0) return std::nullopt;
+    const bool is_row = i + 1 == shape.size();
+    if (__builtin_mul_overflow(size, is_row ? row_bytes(dtype, extent) : extent, &size) || size >> 62 != 0) return std::nullopt;
+  }
+  return size;
 }
 
 /// What a part wants a tensor for.
@@ -167,7 +180,8 @@ class Weights {
       const TensorView view = found({weight_name, part, shape, TensorUse::kMatrix, stored.layout});
       const WeightMatrix whole = matrix_of(view, weight_name, stored.layout, total, in_features);
       std::optional<TensorView> bias_view;
-      if (bias == Bias::kRequired) bias_view = checked({bias_name, part, std::span(&total, 1)});
+      const std::string bias_part = concat(path_, parts[begin].name, ".bias");
+      if (bias == Bias::kRequired) bias_view = checked({bias_name, bias_part, std::span(&total, 1)});
       for (Index offset = 0; begin < end; offset += parts[begin++].out_features) {
         const Index count = parts[begin].out_features;
         result.push_back({whole.outputs(offset, count), {}});
@@ -248,17 +262,7 @@ class Weights {
   [[nodiscard]] std::vector<float> floats(const TensorView& view, const std::string& full, Index begin, Index count) const {
     require_float(view, full);
     std::vector<float> values(static_cast<std::size_t>(count));
-    for (Index i = 0; i < count; ++i) {
-      const std::byte* at = view.data + static_cast<std::size_t>(begin + i) * size_of(view.dtype);
-      float& value = values[static_cast<std::size_t>(i)];
-      if (view.dtype == DType::kF32) {
-        std::memcpy(&value, at, sizeof value);
-      } else {
-        std::uint16_t bits;
-        std::memcpy(&bits, at, sizeof bits);
-        value = view.dtype == DType::kF16 ? to_float(F16{bits}) : to_float(Bf16{bits});
-      }
-    }
+    read_floats(view.data, view.dtype, static_cast<std::size_t>(begin), values);
     return values;
   }
   /// [out, c, p, p] stands for [out, c·p·p].

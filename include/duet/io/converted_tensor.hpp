@@ -1,45 +1,13 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 #include <vector>
 
-#include "duet/core/quantized_block.hpp"
+#include "duet/core/stored_floats.hpp"
 #include "duet/io/tensor_store.hpp"
 
 namespace duet {
-
-/// Elements [begin, begin + out.size()) of a tensor of floats (F64, F32, F16, BF16), or of one quantized row, as floats.
-/// Cost  out.size(), and up to 31 more for quantized rows
-inline void read_floats(const std::byte* from, DType dtype, std::size_t begin, std::span<float> out) {
-  const auto each = [&]<class Stored>(Stored, auto&& value) {
-    const std::byte* at = from + begin * sizeof(Stored);
-    for (float& to : out) {
-      Stored stored;  // of no particular alignment
-      std::memcpy(&stored, at, sizeof stored);
-      to = value(stored);
-      at += sizeof stored;
-    }
-  };
-  if (dtype == DType::kF64) {
-    each(double{}, [](double v) { return static_cast<float>(v); });
-  } else if (dtype == DType::kF32) {
-    each(float{}, [](float v) { return v; });
-  } else if (dtype == DType::kF16) {
-    each(F16{}, [](F16 v) { return to_float(v); });
-  } else if (dtype == DType::kBF16) {
-    each(Bf16{}, [](Bf16 v) { return to_float(v); });
-  } else {
-    std::int8_t integers[kBlockSize];
-    for (std::size_t i = 0; i < out.size(); ++i) {
-      const std::size_t at = (begin + i) % kBlockSize;
-      const std::byte* const block = from + (begin + i) / kBlockSize * size_of(dtype);
-      if (i == 0 || at == 0) unpack_block(dtype, block, integers);
-      out[i] = block_scale(block) * static_cast<float>(integers[at]);
-    }
-  }
-}
 
 /// How a tensor lies: rows of `width` elements.
 struct StoredRows {

@@ -28,15 +28,8 @@ struct TensorEntry {
 
   /// Errors  kInvalidArgument for a shape whose bytes cannot be counted
   [[nodiscard]] std::uint64_t bytes() const {
-    std::uint64_t size = 1;
-    for (std::size_t i = 0; i < shape.size(); ++i) {
-      const auto extent = static_cast<std::uint64_t>(shape[i]);
-      const bool is_row = i + 1 == shape.size();
-      if (shape[i] < 0 || extent >> 56 != 0 || __builtin_mul_overflow(size, is_row ? row_bytes(dtype, extent) : extent, &size)) {
-        throw Error(ErrorKind::kInvalidArgument, concat("tensor ", name), shape_text(shape), "a shape that fits into a file");
-      }
-    }
-    return shape.empty() ? size_of(dtype) : size;
+    if (const auto bytes = tensor_bytes(dtype, shape)) return *bytes;
+    throw Error(ErrorKind::kInvalidArgument, concat("tensor ", name), shape_text(shape), "a shape that fits into a file");
   }
 };
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,20 +32,12 @@ class TensorStore {
   /// A new tensor's view, and its memory to be filled.
   /// Errors  kInvalidArgument for a shape that no memory can hold
   std::pair<const TensorView&, std::span<std::byte>> add(std::string name, DType dtype, std::span<const Index> shape) {
-    std::uint64_t size = 1;
-    for (std::size_t i = 0; i < shape.size(); ++i) {
-      const bool is_row = i + 1 == shape.size();
-      const auto extent = static_cast<std::uint64_t>(shape[i]);
-      const std::uint64_t factor = is_row ? row_bytes(dtype, extent) : extent;
-      if (shape[i] < 0 || extent >> 56 != 0 || __builtin_mul_overflow(size, factor, &size) || size >> 62 != 0) {
-        throw Error(ErrorKind::kInvalidArgument, name, shape_text(shape), "a shape that fits into memory");
-      }
-    }
-    if (shape.empty()) size = size_of(dtype);
+    const std::optional<std::uint64_t> bytes = tensor_bytes(dtype, shape);
+    if (!bytes) throw Error(ErrorKind::kInvalidArgument, name, shape_text(shape), "a shape that fits into memory");
     Tensor& tensor = tensors_[std::move(name)];
-    tensor.memory = AlignedBuffer<std::byte>(size);
+    tensor.memory = AlignedBuffer<std::byte>(static_cast<std::size_t>(*bytes));
     tensor.view = {tensor.memory.data(), dtype, {shape.begin(), shape.end()}};
-    bytes_ += size;
+    bytes_ += *bytes;
     elements_ += static_cast<std::uint64_t>(tensor.view.size());
     return {tensor.view, {tensor.memory.data(), tensor.memory.size()}};
   }

@@ -2,9 +2,9 @@
 
 #include <span>
 
+#include "duet/core/stored_floats.hpp"
 #include "duet/core/token.hpp"
 #include "duet/core/weights.hpp"
-#include "duet/kernels/convert.hpp"
 
 namespace duet {
 
@@ -26,7 +26,7 @@ class Embedding {
   /// out = table[id][begin, begin + out.size()).
   void row(Index id, Index begin, std::span<float> out) const {
     DUET_ASSERT(id >= 0 && id < num_embeddings(), "embedding id out of range");
-    kernels::to_float(as_head().row(id), table_.dtype, static_cast<std::size_t>(begin), out);
+    read_floats(as_head().row(id), table_.dtype, static_cast<std::size_t>(begin), out);
   }
   void forward(std::span<const TokenId> ids, MatrixView out) const {
     for (std::size_t i = 0; i < ids.size(); ++i) row(ids[i], 0, out.row(static_cast<Index>(i)));

@@ -53,8 +53,6 @@ class Session {
   [[nodiscard]] const VisualMemory* visual_memory() const noexcept { return memory_of(memory_); }
 
   /// A memory without images.
-
-  /// A memory without images.
   [[nodiscard]] static typename Model::Memory empty_memory(KeyValueFormat format) {
     if constexpr (std::is_constructible_v<typename Model::Memory, KeyValueFormat>) {
       return typename Model::Memory(format);

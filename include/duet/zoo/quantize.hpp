@@ -1,7 +1,5 @@
 #pragma once
 
-#include <unistd.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -13,48 +11,13 @@
 #include "duet/io/converted_tensor.hpp"
 #include "duet/io/recorded_weights.hpp"
 #include "duet/io/safetensors_writer.hpp"
+#include "duet/io/write_folder.hpp"
 #include "duet/zoo/model_of.hpp"
 #include "duet/zoo/with_model.hpp"
 
 namespace duet {
 
 namespace detail {
-
-/// A new folder beside `path` that becomes `path` by commit(), and vanishes without it.
-class FolderInTheMaking {
- public:
-  explicit FolderInTheMaking(std::filesystem::path path) : path_(std::move(path)) {
-    std::error_code error;
-    if (!path_.has_filename()) path_ = path_.parent_path();  // "out/"
-    if (std::filesystem::exists(path_, error) && !std::filesystem::is_empty(path_, error)) {
-      throw Error(ErrorKind::kInvalidArgument, path_.string(), "something that is there already", "the name of a new folder");
-    }
-    part_ = path_;
-    part_ += "." + std::to_string(::getpid()) + ".part";
-    if (!std::filesystem::create_directory(part_, error)) throw unwritable(error);
-  }
-  FolderInTheMaking(const FolderInTheMaking&) = delete;
-  FolderInTheMaking& operator=(const FolderInTheMaking&) = delete;
-  ~FolderInTheMaking() {
-    std::error_code ignored;
-    if (!part_.empty()) std::filesystem::remove_all(part_, ignored);
-  }
-
-  [[nodiscard]] const std::filesystem::path& part() const noexcept { return part_; }
-  void commit() {
-    std::error_code error;
-    std::filesystem::rename(part_, path_, error);
-    if (error) throw unwritable(error);
-    part_.clear();
-  }
-
- private:
-  [[nodiscard]] Error unwritable(const std::error_code& error) const {
-    return {ErrorKind::kFileNotReadable, path_.string(), error ? error.message() : "a folder of another run", "a folder that can be made",
-            "does the one above it exist, with room and permission?"};
-  }
-  std::filesystem::path path_, part_;
-};
 
 /// Whether a file of a checkpoint folder holds weights, or says where they are.
 inline bool is_weight_file(const std::filesystem::path& path) {
@@ -119,7 +82,7 @@ void quantize(const std::filesystem::path& model, const std::filesystem::path& o
     if (is_quantized(view.dtype)) job.entry.shape = view.shape;
     jobs.push_back(std::move(job));
   }
-  std::ranges::stable_sort(jobs, [](const Job& a, const Job& b) { return is_quantized(a.dtype) < is_quantized(b.dtype); });
+  sort_for_alignment(jobs);
 
   std::vector<TensorEntry> entries;
   std::uint64_t total = 0, done = 0;
@@ -127,7 +90,7 @@ void quantize(const std::filesystem::path& model, const std::filesystem::path& o
     entries.push_back(job.entry);
     total += job.entry.bytes();
   }
-  detail::FolderInTheMaking folder(out);
+  FolderInTheMaking folder(out);
   detail::copy_all_but_weights(checkpoint->folder().path(), folder.part());
   SafetensorsWriter writer(folder.part() / "model.safetensors", std::move(entries), {{"format", "pt"}});
   for (const Job& job : jobs) {

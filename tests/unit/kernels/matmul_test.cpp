@@ -18,6 +18,7 @@ using kernels::Isa;
 using kernels::MatmulJob;
 using kernels::Store;
 using test::KernelMachine;
+using test::normal_matrix;
 
 constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
 constexpr WeightLayout kLayouts[] = {WeightLayout::kOutIn, WeightLayout::kInOut};
@@ -62,12 +63,6 @@ class StoredWeights {
 
 StoredWeights normal_weights(Index out, Index in, DType dtype, WeightLayout layout, unsigned seed = 1) {
   return {test::normal_floats(out * in, seed), out, in, dtype, layout};
-}
-
-Matrix normal_matrix(Index rows, Index cols, unsigned seed) {
-  Matrix result(rows, cols);
-  std::ranges::copy(test::normal_floats(rows * cols, seed), result.view().data());
-  return result;
 }
 
 struct Epilogue {

@@ -5,8 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "duet/kernels/activation.hpp"
-#include "duet/kernels/convert.hpp"
+#include "duet/core/stored_floats.hpp"
 #include "duet/kernels/matmul.hpp"
 #include "support/kernel_machine.hpp"
 
@@ -17,6 +16,7 @@ using kernels::Isa;
 using kernels::MatmulJob;
 using kernels::Store;
 using test::KernelMachine;
+using test::normal_matrix;
 
 /// Quantized weights as a file may hold them: at an odd address, as a slice of wider rows, whose other blocks are NaN.
 class QuantizedWeights {
@@ -35,7 +35,7 @@ class QuantizedWeights {
     view_ = {bytes_.data() + 1, dtype, WeightLayout::kOutIn, out_features, in_features, static_cast<Index>(stride * kBlockSize)};
     for (Index o = 0; o < out_features; ++o) {
       values_.resize(values_.size() + in);
-      kernels::to_float(view_.row(o), dtype, 0, std::span(values_).last(in));
+      read_floats(view_.row(o), dtype, 0, std::span(values_).last(in));
     }
   }
   [[nodiscard]] const WeightMatrix& view() const noexcept { return view_; }
@@ -53,12 +53,6 @@ class QuantizedWeights {
 
 QuantizedWeights normal_weights(Index out, Index in, DType dtype, unsigned seed = 1) {
   return {test::normal_floats(out * in, seed), out, in, dtype};
-}
-
-Matrix normal_matrix(Index rows, Index cols, unsigned seed) {
-  Matrix result(rows, cols);
-  std::ranges::copy(test::normal_floats(rows * cols, seed), result.view().data());
-  return result;
 }
 
 class QuantizedMatmulTest : public ::testing::TestWithParam<std::tuple<Isa, Phase, DType>> {
@@ -232,7 +226,7 @@ TEST(QuantizedBlock, ValuesAreOffByHalfAStepAtMost) {
       std::vector<std::byte> block(size_of(dtype));
       quantize_block(values, dtype, block.data());
       std::vector<float> back(32);
-      kernels::to_float(block.data(), dtype, 0, back);
+      read_floats(block.data(), dtype, 0, back);
       double error = 0.0;
       for (std::size_t i = 0; i < 32; ++i) {
         const double off = std::abs(static_cast<double>(back[i]) - static_cast<double>(values[i]));
@@ -257,8 +251,8 @@ TEST(QuantizedBlock, LayoutIsThatOfGguf) {
   quantize_block(values, DType::kQ4_0, q4);
   for (std::size_t i = 0; i < 16; ++i) {
     float pair[2];
-    kernels::to_float(q4, DType::kQ4_0, i, {pair, 1});
-    kernels::to_float(q4, DType::kQ4_0, i + 16, {pair + 1, 1});
+    read_floats(q4, DType::kQ4_0, i, {pair, 1});
+    read_floats(q4, DType::kQ4_0, i + 16, {pair + 1, 1});
     const float scale = block_scale(q4);
     EXPECT_EQ(std::to_integer<int>(q4[2 + i]) & 15, static_cast<int>(pair[0] / scale) + 8);
     EXPECT_EQ(std::to_integer<int>(q4[2 + i]) >> 4, static_cast<int>(pair[1] / scale) + 8);
@@ -278,17 +272,17 @@ TEST(QuantizedBlock, ShortZeroTinyAndImpossibleBlocks) {
     std::vector<float> back(32, 1.0f);
     const float three[] = {1.0f, -2.0f, 0.5f};
     quantize_block(three, dtype, block.data());
-    kernels::to_float(block.data(), dtype, 0, back);
+    read_floats(block.data(), dtype, 0, back);
     EXPECT_NEAR(back[1], -2.0f, 0.01f);
     for (std::size_t i = 3; i < 32; ++i) EXPECT_EQ(back[i], 0.0f);
     for (const float value : {0.0f, 1e-30f}) {
       quantize_block(std::vector<float>(32, value), dtype, block.data());
-      kernels::to_float(block.data(), dtype, 0, back);
+      read_floats(block.data(), dtype, 0, back);
       for (const float v : back) EXPECT_EQ(v, 0.0f);
     }
     for (const float value : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity(), 1e30f}) {
       quantize_block(std::vector<float>{1.0f, value}, dtype, block.data());
-      kernels::to_float(block.data(), dtype, 0, back);
+      read_floats(block.data(), dtype, 0, back);
       EXPECT_TRUE(std::isnan(back[1])) << value;
     }
   }

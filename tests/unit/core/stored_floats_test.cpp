@@ -1,8 +1,9 @@
-#include "duet/kernels/convert.hpp"
+#include "duet/core/stored_floats.hpp"
 
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cstring>
 #include <vector>
 
 namespace duet {
@@ -19,7 +20,7 @@ std::vector<std::byte> stored_oddly(const std::vector<T>& values) {
 std::vector<float> converted(const std::vector<std::byte>& odd, DType dtype) {
   const auto stored = std::span(odd).subspan(1);
   std::vector<float> out(stored.size() / size_of(dtype));
-  kernels::to_float(stored.data(), dtype, 0, out);
+  read_floats(stored.data(), dtype, 0, out);
   return out;
 }
 
@@ -34,19 +35,19 @@ void expect_every_pattern_converts(DType dtype) {
   }
 }
 
-TEST(ToFloat, ConvertsEveryPatternOfTheHalfTypes) {
+TEST(ReadFloats, ConvertsEveryPatternOfTheHalfTypes) {
   expect_every_pattern_converts<F16>(DType::kF16);
   expect_every_pattern_converts<Bf16>(DType::kBF16);
 }
 
-TEST(ToFloat, CopiesFloatsBitForBit) {
+TEST(ReadFloats, CopiesFloatsBitForBit) {
   const std::vector<std::uint32_t> patterns = {0, 0x80000000u, 1, 0x7f800000u, 0x7fc12345u, 0x3f800001u};
   const auto floats = converted(stored_oddly(patterns), DType::kF32);
   for (std::size_t i = 0; i < patterns.size(); ++i) EXPECT_EQ(std::bit_cast<std::uint32_t>(floats[i]), patterns[i]);
 }
 
-TEST(ToFloat, NothingToConvert) {
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0}) kernels::to_float(nullptr, dtype, 0, {});
+TEST(ReadFloats, NothingToConvert) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0}) read_floats(nullptr, dtype, 0, {});
 }
 
 }  // namespace
