@@ -85,9 +85,7 @@ int main() try {
   duet::Threads threads;
   duet::Session<Model> session(model, {&duet::kernels::best_kernel_table(), &threads}, {.max_length = 64});
   duet::VisualInput picture;
-  picture.num_images = 1;
-  picture.height = picture.width = 32;
-  picture.pixels.assign(3 * 32 * 32, 0.25f);
+  std::ranges::fill(picture.add_whole({32, 32}), 0.25f);
   const duet::ImageRows rows = model.encode(picture, session.workspace());
 
   std::vector<duet::TokenId> ids(static_cast<std::size_t>(rows.rows.rows()) + 3, 7);

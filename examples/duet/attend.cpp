@@ -117,7 +117,7 @@ int attend(const AttendOptions& options) {
     heats.push_back(trace_of_reply.heat(word, choice));
     maps.emplace_back(heats.back(), static_cast<std::size_t>(trace_of_reply.rows), static_cast<std::size_t>(trace_of_reply.cols));
   }
-  const Image seen = pipeline.seen(picture);
+  const Image seen = pipeline.prompts().processor().seen(picture);
   if (!options.html.empty()) {
     const std::string html = page(seen, trace_of_reply, heats, options.prompt.value_or(""));
     duet::write_file(options.html, std::as_bytes(std::span(html)));

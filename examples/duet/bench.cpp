@@ -73,11 +73,9 @@ struct Text {
 /// A picture of the encoder's size.
 duet::VisualInput made_up_picture(const duet::ModelInfo& info) {
   duet::VisualInput input;
-  input.num_images = 1;
   input.num_channels = info.num_channels;
-  input.height = info.image_size;
-  input.width = info.image_width;
-  for (Index i = 0; i < input.num_channels * input.height * input.width; ++i) input.pixels.push_back(static_cast<float>(i % 255) / 127.5f - 1.0f);
+  const std::span<float> pixels = input.add_whole({info.image_size, info.image_width});
+  for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(i % 255) / 127.5f - 1.0f;
   return input;
 }
 

@@ -1,11 +1,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "commands.hpp"
-#include "duet/pipeline/image_processor.hpp"
 #include "load_model.hpp"
 #include "tensor_file.hpp"
 
@@ -108,6 +109,12 @@ std::pair<Report::Worst, double> compare(const std::vector<double>& got, const s
   return {worst, largest};
 }
 
+/// Whether two shapes hold the same rows: crops and pictures may be counted in one extent or in several.
+bool is_same_layout(const std::vector<Index>& a, const std::vector<Index>& b) {
+  const auto size = [](const std::vector<Index>& shape) { return std::accumulate(shape.begin(), shape.end(), Index{1}, std::multiplies<>()); };
+  return a == b || (!a.empty() && !b.empty() && a.back() == b.back() && size(a) == size(b));
+}
+
 TensorView view_of(const NamedTensor& tensor) { return {tensor.data.data(), tensor.dtype, tensor.shape}; }
 
 /// How far keys and values may be from what they were, relative to the largest of a block.
@@ -152,7 +159,7 @@ void check_run(const duet::AnyModel& model, const std::filesystem::path& path, d
                const Tolerances& tolerances, Report& report) {
   const TensorFile file(path);
   const std::string name = path.filename().string();
-  const duet::ReferenceInputs inputs = read_inputs(file, model.rules());
+  const duet::ReferenceInputs inputs = read_inputs(file, *model.processor());
   const TensorView* ids = file.tensors().find("generated_ids");
   const bool has_ids = ids != nullptr && ids->shape.size() == 2 && ids->shape[0] > 0;  // else shape[1] may be anything
   const Index new_tokens = has_ids ? ids->shape[1] : 0;
@@ -167,7 +174,7 @@ void check_run(const duet::AnyModel& model, const std::filesystem::path& path, d
     const TensorView* golden = file.tensors().find(stage.name);
     if (golden == nullptr) continue;
     done.insert(stage.name);
-    if (golden->shape != stage.shape) {
+    if (!is_same_layout(golden->shape, stage.shape)) {
       report.wrong_shape(name, stage.name, duet::shape_text(stage.shape), duet::shape_text(golden->shape));
       continue;
     }
@@ -190,27 +197,35 @@ void check_run(const duet::AnyModel& model, const std::filesystem::path& path, d
   }
 }
 
-/// Tensors "IMAGE.png:pixel_values": each picture through the folder's own preprocessing.
-void check_preprocessing(const std::filesystem::path& folder, const std::filesystem::path& path, const Tolerances& tolerances,
+/// Tensors "IMAGE.png:pixel_values" and the like: each picture through the folder's own preprocessing.
+void check_preprocessing(const duet::Processor& processor, const std::filesystem::path& folder, const std::filesystem::path& path, const Tolerances& tolerances,
                          Report& report) {
   const TensorFile file(path);
   const std::string name = path.filename().string();
-  const auto processor = duet::ImageProcessor::load(folder);
+  std::map<std::string, std::vector<NamedTensor>> prepared;  // by picture
   for (const std::string& stored : file.tensors().names()) {
     const auto colon = stored.find(':');
-    if (colon == std::string::npos || stored.substr(colon + 1) != "pixel_values") {
+    if (colon == std::string::npos) {
       report.skipped(name, stored);
       continue;
     }
-    const auto pixels = processor.process(duet::Image::open(folder / stored.substr(0, colon)));
-    const TensorView& golden = file.get(stored);
-    const std::vector<Index> shape{1, pixels.channels, pixels.height, pixels.width};
-    if (golden.shape != shape) {
-      report.wrong_shape(name, stored, duet::shape_text(shape), duet::shape_text(golden.shape));
+    const auto [at, made] = prepared.try_emplace(stored.substr(0, colon));
+    if (made) {
+      duet::VisualInput input;
+      processor.process(duet::Image::open(folder / at->first, processor.alpha()), input);
+      at->second = processor.tensors(input);
+    }
+    const auto own = std::ranges::find(at->second, stored.substr(colon + 1), &NamedTensor::name);
+    if (own == at->second.end()) {
+      report.skipped(name, stored);
       continue;
     }
-    const std::vector<double> got(pixels.values.begin(), pixels.values.end());
-    const auto [worst, largest] = compare(got, numbers(golden), [](std::size_t) { return true; });
+    const TensorView& golden = file.get(stored);
+    if (golden.shape != own->shape) {
+      report.wrong_shape(name, stored, duet::shape_text(own->shape), duet::shape_text(golden.shape));
+      continue;
+    }
+    const auto [worst, largest] = compare(numbers(view_of(*own)), numbers(golden), [](std::size_t) { return true; });
     report.compared(name, stored, golden, worst, tolerances.pixels, "");
   }
 }
@@ -238,7 +253,7 @@ int check(const CheckOptions& options) {
   Report report;
   for (const auto& file : files) {
     if (rank(file) == 0) {
-      check_preprocessing(folder, file, tolerances, report);
+      check_preprocessing(*model->processor(), folder, file, tolerances, report);
     } else {
       check_run(*model, file, options.kv_format, tolerances, report);
     }

@@ -1,6 +1,7 @@
 #include "load_model.hpp"
 
 #include "duet/zoo/load_any.hpp"
+#include "duet/zoo/prompts_any.hpp"
 
 duet::DType dtype_named(std::string_view name) {
   using duet::DType;
@@ -19,4 +20,10 @@ duet::LoadOptions load_options(const std::string& weights, int threads) {
 
 std::shared_ptr<const duet::AnyModel> load_model(const std::filesystem::path& folder, const duet::LoadOptions& options) {
   return duet::load_any(folder, options);
+}
+
+duet::PromptEncoder load_prompts(const std::filesystem::path& folder) { return duet::prompts_any(duet::CheckpointFolder(folder)); }
+
+std::shared_ptr<const duet::Processor> load_processor(const std::filesystem::path& folder) {
+  return duet::processor_any(duet::CheckpointFolder(folder));
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "duet/pipeline/any_model.hpp"
+#include "duet/pipeline/prompt_encoder.hpp"
 #include "duet/pipeline/reference_forward.hpp"
 
 /// The dtype that --weights names: f32, f16, bf16, q8 or q4.
@@ -11,6 +12,12 @@ duet::LoadOptions load_options(const std::string& weights, int threads);
 
 /// duet::load_any, compiled once (load_model.cpp) for the program and all of its tests.
 std::shared_ptr<const duet::AnyModel> load_model(const std::filesystem::path& folder, const duet::LoadOptions& options = {});
+
+/// What a folder makes of prompts and pictures, whether it has weights or not.
+duet::PromptEncoder load_prompts(const std::filesystem::path& folder);
+
+/// How a folder's family prepares pictures and writes them into prompts.
+std::shared_ptr<const duet::Processor> load_processor(const std::filesystem::path& folder);
 
 /// duet::forward_any, compiled once (forward_model.cpp).
 std::vector<duet::NamedTensor> forward_model(const duet::AnyModel& model, const duet::ReferenceInputs& inputs,

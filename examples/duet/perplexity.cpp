@@ -45,7 +45,7 @@ Total score_text(const duet::Pipeline& pipeline, const std::string& text, Index 
     window.insert(window.end(), ids.begin() + static_cast<std::ptrdiff_t>(begin),
                   ids.begin() + static_cast<std::ptrdiff_t>(std::min(ids.size(), begin + width)));
     if (window.size() < 2) continue;
-    total.add(score_model(pipeline.model(), pipeline.make_prompt(std::move(window), 0, 0), {}, 1));
+    total.add(score_model(pipeline.model(), pipeline.make_prompt(std::move(window), {}, 0, 0), {}, 1));
     progress.say(duet::concat("scoring ", 100 * begin / ids.size(), " %"));
   }
   return total;
@@ -58,9 +58,9 @@ void score_line(const duet::Pipeline& pipeline, const duet::JsonView& line, cons
   const std::string text = line.contains("text") ? line.get<std::string>("text") : line.at("captions").elements().at(0).as<std::string>();
   std::optional<std::string> prompt;
   if (line.contains("prompt")) prompt = line.get<std::string>("prompt");
-  std::vector<TokenId> ids = prompt || !images.empty()
-                                 ? pipeline.encode_turn(prompt, static_cast<Index>(images.size()), duet::Pipeline::Turn::kFirst)
-                                 : beginning(pipeline);
+  const std::vector<duet::PicturePlan> plans = pipeline.prompts().plans(images);
+  std::vector<TokenId> ids = prompt || !images.empty() ? pipeline.prompts().encode_turn(prompt, plans, duet::PromptEncoder::Turn::kFirst)
+                                                       : beginning(pipeline);
   const Index first = std::max<Index>(1, static_cast<Index>(ids.size()));
   const std::vector<TokenId> more = pipeline.tokenizer()->encode(text, duet::SpecialTokens::kNone);
   if (ids.size() + more.size() < 2) return;
@@ -68,10 +68,10 @@ void score_line(const duet::Pipeline& pipeline, const duet::JsonView& line, cons
   duet::ImageRows rows;
   if (!images.empty()) {
     duet::Workspace workspace(pipeline.model().compute());
-    rows = pipeline.model().encode(pipeline.preprocess(images), workspace);
+    rows = pipeline.model().encode(pipeline.prompts().preprocess(images), workspace);
   }
   const Index memory = pipeline.model().info().cross_attention_layers > 0 ? rows.rows.rows() : 0;
-  total.add(score_model(pipeline.model(), pipeline.make_prompt(std::move(ids), 0, memory), rows, first));
+  total.add(score_model(pipeline.model(), pipeline.make_prompt(std::move(ids), plans, 0, memory), rows, first));
 }
 
 Total score_lines(const duet::Pipeline& pipeline, const std::string& text, const std::filesystem::path& file, const Progress& progress) {

@@ -42,7 +42,8 @@ class RandomModel final : public duet::AnyModel, public std::enable_shared_from_
   }
 
   [[nodiscard]] const duet::ModelInfo& info() const override { return info_; }
-  [[nodiscard]] const duet::PromptRules& rules() const override { return rules_; }
+  [[nodiscard]] const std::shared_ptr<const duet::Processor>& processor() const override { return processor_; }
+  [[nodiscard]] const std::optional<duet::ChatWording>& chat_wording() const override { return no_words_; }
   [[nodiscard]] const duet::CheckpointFolder& folder() const override { throw none("folder"); }
   [[nodiscard]] const duet::Compute& compute() const override { return compute_; }
   [[nodiscard]] std::unique_ptr<duet::AnySession> start(duet::SessionOptions options) const override {
@@ -71,7 +72,8 @@ class RandomModel final : public duet::AnyModel, public std::enable_shared_from_
   std::unique_ptr<duet::Threads> threads_;
   duet::Compute compute_;
   duet::ModelInfo info_;
-  duet::PromptRules rules_;
+  std::shared_ptr<const duet::Processor> processor_ = std::make_shared<const duet::Processor>(duet::PromptRules{});
+  std::optional<duet::ChatWording> no_words_;
 };
 
 template <class Family>

@@ -15,6 +15,7 @@ int run(const RunOptions& options) {
   const duet::Pipeline pipeline(load_model(options.model, load_options(options.weights, options.threads)));
   const std::chrono::duration<double, std::milli> load_time = std::chrono::steady_clock::now() - start;
 
+  pipeline.require_text_model();
   progress.say("reading pictures");
   std::vector<duet::Image> images;
   for (const std::string& path : options.images) images.push_back(duet::Image::open(path));
@@ -22,7 +23,9 @@ int run(const RunOptions& options) {
   const std::vector<duet::TokenId> ids = [&] {
     if (!options.prompt_ids.empty()) return options.prompt_ids;
     const auto prompt = options.prompt ? std::optional<std::string_view>(*options.prompt) : std::nullopt;
-    return options.raw ? pipeline.encode_exactly(*prompt) : pipeline.encode_turn(prompt, num_images, duet::Pipeline::Turn::kFirst);
+    const duet::PromptEncoder& prompts = pipeline.prompts();
+    const std::vector<duet::PicturePlan> plans = prompts.plans(images);
+    return options.raw ? prompts.encode_exactly(*prompt, plans) : prompts.encode_turn(prompt, plans, duet::PromptEncoder::Turn::kFirst);
   }();
 
   duet::ReplyOptions reply_options;

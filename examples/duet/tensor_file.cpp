@@ -84,22 +84,16 @@ const TensorView& TensorFile::get(std::string_view name) const {
   throw Error(ErrorKind::kMissingTensor, tensors_.where(), concat("no tensor ", name), "it");
 }
 
-duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::PromptRules& rules) {
+duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::Processor& processor) {
   duet::ReferenceInputs inputs;
+  const duet::PromptRules& rules = processor.rules();
   const bool encoder_decoder = rules.decoder_start_token_id.has_value();
-  if (const TensorView* pixels = file.tensors().find("inputs.pixel_values")) {
-    if (pixels->shape.size() != 4) {
-      throw Error(ErrorKind::kShapeMismatch, "inputs.pixel_values", duet::shape_text(pixels->shape),
-                  "[images, channels, height, width]");
-    }
-    duet::VisualInput input;
-    input.num_images = pixels->shape[0];
-    input.num_channels = pixels->shape[1];
-    input.height = pixels->shape[2];
-    input.width = pixels->shape[3];
-    for (const double value : numbers(*pixels)) input.pixels.push_back(static_cast<float>(value));
-    inputs.pixel_values = std::move(input);
-  }
+  const auto find = [&](std::string_view name) -> std::optional<duet::Argument> {
+    const TensorView* view = file.tensors().find(concat("inputs.", name));
+    if (view == nullptr) return std::nullopt;
+    return duet::Argument{view->shape, numbers(*view)};
+  };
+  if (duet::VisualInput pictures = processor.from_arguments(find); !pictures.empty()) inputs.pixel_values = std::move(pictures);
   if (encoder_decoder && !inputs.pixel_values) {
     throw Error(ErrorKind::kInvalidArgument, file.tensors().where(), "no inputs.pixel_values", "the images to write about");
   }
@@ -116,7 +110,7 @@ duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::PromptRule
     const std::string positions = encoder_decoder ? "inputs.decoder_position_ids" : "inputs.position_ids";
     inputs.position_ids = optional_integers<Index>(file, positions, ids->shape);
   } else if (encoder_decoder) {  // as generation starts
-    inputs.batch = inputs.pixel_values->num_images;
+    inputs.batch = inputs.pixel_values->num_pictures();
     inputs.length = 1;
     inputs.input_ids.assign(static_cast<std::size_t>(inputs.batch), *rules.decoder_start_token_id);
   }

@@ -7,8 +7,8 @@
 
 #include "duet/io/mapped_file.hpp"
 #include "duet/io/safetensors.hpp"
+#include "duet/pipeline/processor.hpp"
 #include "duet/pipeline/reference_forward.hpp"
-#include "duet/pipeline/prompt_rules.hpp"
 
 /// A safetensors file of inputs or golden stages.
 class TensorFile {
@@ -28,4 +28,4 @@ std::vector<double> numbers(const duet::TensorView& view);
 
 /// The tensors inputs.* as arguments of forward(). `vision_only`… names them in errors.
 /// Errors  kInvalidArgument for a missing argument or one of the wrong shape
-duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::PromptRules& rules);
+duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::Processor& processor);

@@ -42,7 +42,9 @@ std::vector<Sitting> examine(const duet::Pipeline& pipeline, const std::vector<S
 /// The pointing game on all scenes.
 PointingGame play(const duet::Pipeline& pipeline, const std::vector<Scene>& scenes, const fs::path& folder, int num_threads,
                   const Progress& progress, const std::string& name) {
-  const auto prompt = static_cast<Index>(pipeline.encode_turn(std::nullopt, 1, duet::Pipeline::Turn::kFirst).size());
+  const duet::Image first = duet::Image::open(folder / scenes.front().file);  // all are of one size
+  const auto prompt = static_cast<Index>(
+      pipeline.prompts().encode_turn(std::nullopt, pipeline.prompts().plans({&first, 1}), duet::PromptEncoder::Turn::kFirst).size());
   const Index longest = longest_answer(pipeline, pipeline.model().info().context, prompt);
   std::vector<PointingGame> games(scenes.size());
   const auto player = [&] {

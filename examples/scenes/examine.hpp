@@ -48,19 +48,20 @@ class Examiner {
 
   [[nodiscard]] Sitting examine(const Scene& scene, const std::filesystem::path& folder) {
     const duet::Image picture = duet::Image::open(folder / scene.file);
+    const std::vector<duet::PicturePlan> plans = pipeline_->prompts().plans({&picture, 1});
     Sitting sitting;
     duet::ImageRows rows;
-    sitting.image_ms = milliseconds([&] { rows = pipeline_->model().encode(pipeline_->preprocess({&picture, 1}), workspace_); });
-    sitting.caption = ask(std::nullopt, rows);
-    for (const Question& question : scene.questions) sitting.answers.push_back(ask(question.text, rows));
+    sitting.image_ms = milliseconds([&] { rows = pipeline_->model().encode(pipeline_->prompts().preprocess({&picture, 1}), workspace_); });
+    sitting.caption = ask(std::nullopt, plans, rows);
+    for (const Question& question : scene.questions) sitting.answers.push_back(ask(question.text, plans, rows));
     return sitting;
   }
 
  private:
   /// Without a question the picture is captioned.
-  Answer ask(std::optional<std::string_view> question, const duet::ImageRows& rows) {
-    const std::vector<duet::TokenId> ids = pipeline_->encode_turn(question, 1, duet::Pipeline::Turn::kFirst);
-    const duet::Prompt prompt = pipeline_->make_prompt(ids, 0, rows.rows.rows());
+  Answer ask(std::optional<std::string_view> question, std::span<const duet::PicturePlan> plans, const duet::ImageRows& rows) {
+    const std::vector<duet::TokenId> ids = pipeline_->prompts().encode_turn(question, plans, duet::PromptEncoder::Turn::kFirst);
+    const duet::Prompt prompt = pipeline_->make_prompt(ids, plans, 0, rows.rows.rows());
     duet::Sampler sampler = pipeline_->make_sampler({.temperature = 0.0f});
     for (const duet::TokenId id : ids) sampler.see(id);
     session_->clear();

@@ -198,10 +198,8 @@ inline ReferenceInputs tiny_text(std::vector<TokenId> ids = {3, 1, 4, 1, 5, 9, 2
 /// Some picture, with ids if there are any.
 inline ReferenceInputs tiny_picture(ReferenceInputs inputs = {}, Index height = 8, Index width = 8) {
   VisualInput input;
-  input.num_images = 1;
-  input.height = height;
-  input.width = width;
-  for (Index i = 0; i < 3 * height * width; ++i) input.pixels.push_back(static_cast<float>(i * 37 % 199) / 100.0f - 1.0f);
+  const std::span<float> pixels = input.add_whole({height, width});
+  for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(i * 37 % 199) / 100.0f - 1.0f;
   inputs.pixel_values = std::move(input);
   return inputs;
 }

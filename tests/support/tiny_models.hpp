@@ -52,9 +52,8 @@ inline VisionConfig tiny_vision() {
 
 inline VisualInput tiny_image(int seed) {
   VisualInput input;
-  input.num_images = 1;
-  input.height = input.width = 24;
-  for (int i = 0; i < 3 * 24 * 24; ++i) input.pixels.push_back(static_cast<float>((i * 37 + seed * 101) % 199) / 100.0f - 1.0f);
+  const std::span<float> pixels = input.add_whole({24, 24});
+  for (int i = 0; i < 3 * 24 * 24; ++i) pixels[static_cast<std::size_t>(i)] = static_cast<float>((i * 37 + seed * 101) % 199) / 100.0f - 1.0f;
   return input;
 }
 

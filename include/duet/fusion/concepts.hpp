@@ -5,7 +5,7 @@
 
 #include "duet/fusion/image_rows.hpp"
 #include "duet/layers/kv_cache.hpp"
-#include "duet/models/vision_transformer.hpp"
+#include "duet/models/visual_input.hpp"
 
 namespace duet {
 
@@ -16,13 +16,25 @@ concept VisionEncoder = requires(const E& encoder, const VisualInput& input, Wor
   { encoder.hidden_size() } -> std::same_as<Index>;
 };
 
-/// The second slot: features [n, input_size] to image tokens [n, output_size].
+/// The second slot, row by row: features [n, input_size] to image tokens [n, output_size].
 template <class P>
-concept Projector = requires(const P& projector, ConstMatrixView features, MatrixView out, Workspace& workspace) {
+concept RowProjector = requires(const P& projector, ConstMatrixView features, MatrixView out, Workspace& workspace) {
   projector.project(features, out, workspace);
   { projector.input_size() } -> std::same_as<Index>;
   { projector.output_size() } -> std::same_as<Index>;
 };
+
+/// The second slot, picture by picture: the features of all crops, with how they lie, to the image tokens of every picture.
+/// Here features are pooled, shuffled, resampled or packed with separators.
+template <class P>
+concept PictureProjector = requires(const P& projector, const Features& features, const VisualInput& input, Workspace& workspace) {
+  { projector.project(features, input, workspace) } -> std::same_as<ImageRows>;
+  { projector.input_size() } -> std::same_as<Index>;
+  { projector.output_size() } -> std::same_as<Index>;
+};
+
+template <class P>
+concept Projector = RowProjector<P> || PictureProjector<P>;
 
 /// The third slot: embeds ids and runs rows through a stack that remembers them.
 template <class D>

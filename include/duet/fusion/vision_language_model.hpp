@@ -38,17 +38,13 @@ class VisionLanguageModel {
   [[nodiscard]] const Projection& projector() const noexcept { return projector_; }
   [[nodiscard]] const Text& decoder() const noexcept { return decoder_; }
 
-  /// Pictures to image tokens [num_images * num_features, hidden_size of the text].
+  /// Pictures to image tokens [num_image_tokens, hidden_size of the text], a span for each picture.
   template <class Observer = NoObserver>
   [[nodiscard]] ImageRows encode(const VisualInput& input, Workspace& workspace, Observer&& observe = {}) const {
     const auto frame = workspace.frame();
     const Features features = vision_.encode(input, workspace, observe);
-    ImageRows result{Matrix(features.rows.rows(), projector_.output_size()), {}};
-    projector_.project(features.rows, result.rows, workspace);
+    ImageRows result = project(features, input, workspace);
     observe(Stage::kProjected, 0, ConstMatrixView(result.rows.view()));
-    for (Index i = 0; i < input.num_images; ++i) {
-      result.spans.push_back({i * features.rows_per_image, features.rows_per_image});
-    }
     return result;
   }
 
@@ -59,6 +55,21 @@ class VisionLanguageModel {
   }
 
  private:
+  [[nodiscard]] ImageRows project(const Features& features, const VisualInput& input, Workspace& workspace) const {
+    if constexpr (PictureProjector<Projection>) {
+      return projector_.project(features, input, workspace);
+    } else {
+      ImageRows result{Matrix(features.rows.rows(), projector_.output_size()),
+                       std::vector<ImageRows::Span>(static_cast<std::size_t>(input.num_pictures()))};
+      projector_.project(features.rows, result.rows, workspace);
+      for (const Features::Crop& crop : features.crops) {
+        ImageRows::Span& span = result.spans[static_cast<std::size_t>(crop.picture)];
+        if (span.count == 0) span.begin = crop.begin;
+        span.count += crop.count;
+      }
+      return result;
+    }
+  }
   static void require_equal(std::string_view where, Index got, Index expected) {
     if (got == expected) return;
     throw Error(ErrorKind::kShapeMismatch, std::string(where), std::to_string(got), std::to_string(expected),

@@ -33,7 +33,7 @@ class ContrastiveModel {
   [[nodiscard]] Index projection_dim() const noexcept { return parts_.visual_projection.out_features(); }
   [[nodiscard]] float logit_scale() const noexcept { return parts_.logit_scale; }
 
-  /// Unit vectors [num_images, projection_dim].
+  /// Unit vectors [pictures, projection_dim].
   template <class Observer = NoObserver>
   [[nodiscard]] Matrix embed_images(const VisualInput& input, Workspace& workspace, Observer&& observe = {}) const {
     const auto frame = workspace.frame();

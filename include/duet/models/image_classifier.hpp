@@ -16,7 +16,7 @@ class Pooler {
   explicit Pooler(LayerNorm norm) : norm_(std::move(norm)) {}
   Pooler(Linear dense, ActivationChoice<ConfiguredActivation> activation) : dense_(std::move(dense)), activation_(activation) {}
 
-  /// rows [num_images, hidden_size] → [num_images, pooled size]
+  /// rows [crops, hidden_size] → [crops, pooled size]
   [[nodiscard]] Matrix pool(ConstMatrixView rows, Workspace& workspace) const {
     Matrix pooled(rows.rows(), dense_ ? dense_->out_features() : rows.cols());
     if (norm_) {
@@ -42,7 +42,7 @@ struct VisionHeads {
 
 /// A vision model on its own: an encoder, and perhaps heads that read its first row.
 ///
-/// Shapes   pixels → features; logits [num_images, num_labels] when there is a classifier
+/// Shapes   pixels → features; logits [crops, num_labels] when there is a classifier
 template <class Vision>
 class ImageClassifier {
  public:
@@ -53,7 +53,7 @@ class ImageClassifier {
   [[nodiscard]] bool pools() const noexcept { return heads_.pooler.has_value(); }
   [[nodiscard]] bool projects() const noexcept { return pools() && heads_.projection.has_value(); }
 
-  /// logits [num_images, num_labels] of features from `vision().encode`. Requires num_labels() > 0
+  /// logits [crops, num_labels] of features from `vision().encode`. Requires num_labels() > 0
   [[nodiscard]] Matrix classify(const Features& features, Workspace& workspace) const {
     return heads_.classifier->map(features.first_rows(), Phase::kPrefill, workspace);
   }
@@ -61,7 +61,7 @@ class ImageClassifier {
   [[nodiscard]] Matrix pool(const Features& features, Workspace& workspace) const {
     return heads_.pooler->pool(features.first_rows(), workspace);
   }
-  /// [num_images, projection_dim] of pooled rows. Requires projects()
+  /// [crops, projection_dim] of pooled rows. Requires projects()
   [[nodiscard]] Matrix project(ConstMatrixView pooled, Workspace& workspace) const {
     return heads_.projection->map(pooled, Phase::kPrefill, workspace);
   }

@@ -9,35 +9,9 @@
 #include "duet/blocks/encoder_block.hpp"
 #include "duet/layers/patch_embedding.hpp"
 #include "duet/models/stages.hpp"
+#include "duet/models/visual_input.hpp"
 
 namespace duet {
-
-/// What preprocessing hands to an encoder: `num_images` pictures of one size, as floats.
-struct VisualInput {
-  std::vector<float> pixels;  ///< [num_images, num_channels, height, width]
-  Index num_images = 0;
-  Index num_channels = 3;
-  Index height = 0, width = 0;
-
-  [[nodiscard]] std::span<const float> image(Index i) const noexcept {
-    const Index size = num_channels * height * width;
-    return std::span(pixels).subspan(static_cast<std::size_t>(i * size), static_cast<std::size_t>(size));
-  }
-};
-
-/// Encoder rows of several images, one after another: row features and what belongs to which image.
-struct Features {
-  MatrixView rows;           ///< [num_images * rows_per_image, hidden_size]
-  Index rows_per_image = 0;
-
-  /// The first row of every image, its class token's where the encoder has one [num_images, hidden_size].
-  [[nodiscard]] Matrix first_rows() const {
-    const Index num_images = rows_per_image == 0 ? 0 : rows.rows() / rows_per_image;
-    Matrix first(num_images, rows.cols());
-    for (Index i = 0; i < num_images; ++i) copy(rows.rows(i * rows_per_image, 1), first.view().rows(i, 1));
-    return first;
-  }
-};
 
 /// Which of an encoder's hidden states a projector reads.
 enum class FeatureRows : unsigned char {
@@ -65,6 +39,9 @@ struct VisionConfig {
   std::string where = "config.json: ";  ///< what stands before a key in errors
 
   [[nodiscard]] Index width() const noexcept { return image_width.value_or(image_size); }
+  /// The grid of patches.
+  [[nodiscard]] Index grid_rows() const noexcept { return image_size / patch_size; }
+  [[nodiscard]] Index grid_cols() const noexcept { return width() / patch_size; }
 
   /// Throws Error{kInvalidArgument} unless the sizes are positive, possible and fit one another.
   void check() const {
@@ -120,7 +97,7 @@ concept VisionRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && N
 
 /// A vision transformer: patches, optional class token, learned positions, a stack of encoder blocks.
 ///
-/// Shapes   pixels [num_images, num_channels, image_size, width] → features [num_images * rows, hidden_size]
+/// Shapes   crops of [num_channels, image_size, width] → features [crops * rows, hidden_size]
 /// Source   Dosovitskiy et al. 2021, 2010.11929; Radford et al. 2021, 2103.00020 (CLIP)
 template <class Recipe>
 class VisionTransformer {
@@ -155,13 +132,16 @@ class VisionTransformer {
   [[nodiscard]] Index hidden_size() const noexcept {
     return config_.hidden_size * std::max<Index>(1, static_cast<Index>(config_.feature_layers.size()));
   }
-  [[nodiscard]] Index num_patches() const noexcept {
-    return (config_.image_size / config_.patch_size) * (config_.width() / config_.patch_size);
-  }
+  [[nodiscard]] Index num_patches() const noexcept { return config_.grid_rows() * config_.grid_cols(); }
   /// Rows inside the encoder, class token included.
   [[nodiscard]] Index rows_per_image() const noexcept { return num_patches() + Recipe::FirstRow::kRows; }
-  /// Rows that come out for each image.
-  [[nodiscard]] Index num_features() const noexcept { return rows_per_image() - dropped_rows(); }
+  /// Rows that come out for each crop.
+  [[nodiscard]] Index num_features() const noexcept { return num_features(config_); }
+  /// The same of an encoder that need not exist.
+  [[nodiscard]] static Index num_features(const VisionConfig& config) noexcept {
+    const bool dropped = config.feature_rows == FeatureRows::kPatches;
+    return config.grid_rows() * config.grid_cols() + (dropped ? 0 : Recipe::FirstRow::kRows);
+  }
 
   /// Blocks that run: those above every wanted hidden state need not.
   [[nodiscard]] Index num_layers_run() const noexcept {
@@ -171,12 +151,12 @@ class VisionTransformer {
     return last;
   }
 
-  /// Encodes the images. The rows live in the workspace until the caller's frame ends.
+  /// Encodes the crops. The rows live in the workspace until the caller's frame ends.
   /// Errors  kShapeMismatch when the pixels are not of the size the encoder was built for
   template <class Observer = NoObserver>
   [[nodiscard]] Features encode(const VisualInput& input, Workspace& workspace, Observer&& observe = {}) const {
     check(input);
-    const MatrixView out = workspace.matrix(input.num_images * num_features(), hidden_size());
+    const MatrixView out = workspace.matrix(input.num_crops() * num_features(), hidden_size());
     const auto frame = workspace.frame();
     const MatrixView hidden = embed(input, workspace);
     observe(Stage::kVisionEmbeds, 0, ConstMatrixView(hidden));
@@ -184,17 +164,22 @@ class VisionTransformer {
     const Index rows = rows_per_image();
     const auto visible = workspace.array<kernels::KeyRange>(rows);
     std::ranges::fill(visible, kernels::KeyRange{0, rows});
-    take(hidden, 0, input.num_images, out);
+    take(hidden, 0, input.num_crops(), out);
     const Index last = std::remove_reference_t<Observer>::kLooks ? config_.num_hidden_layers : num_layers_run();
     for (Index i = 0; i < last; ++i) {
       blocks_[static_cast<std::size_t>(i)].forward(hidden, rows, visible, {}, workspace);
       observe(Stage::kVisionLayer, i, ConstMatrixView(hidden));
-      take(hidden, i + 1, input.num_images, out);
+      take(hidden, i + 1, input.num_crops(), out);
     }
     if constexpr (!Recipe::OutputNorm::kIdentity) output_norm_.forward(hidden, hidden, workspace);
     observe(Stage::kVisionOut, 0, ConstMatrixView(hidden));
-    if (config_.feature_layers.empty()) copy_rows(hidden, input.num_images, out);
-    return {out, num_features()};
+    if (config_.feature_layers.empty()) copy_rows(hidden, input.num_crops(), out);
+    Features features{out, {}};
+    for (const VisualInput::Crop& crop : input.crops) {
+      const auto begin = static_cast<Index>(features.crops.size()) * num_features();
+      features.crops.push_back({crop.picture, begin, num_features(), config_.grid_rows(), config_.grid_cols()});
+    }
+    return features;
   }
 
  private:
@@ -206,22 +191,23 @@ class VisionTransformer {
   }
 
   void check(const VisualInput& input) const {
-    if (input.num_channels == config_.num_channels && input.height == config_.image_size && input.width == config_.width()) {
-      return;
+    for (const VisualInput::Crop& crop : input.crops) {
+      if (input.num_channels == config_.num_channels && crop.size == PictureSize{config_.image_size, config_.width()}) continue;
+      throw Error(ErrorKind::kShapeMismatch, "pixel_values",
+                  shape_text(std::vector{input.num_channels, crop.size.height, crop.size.width}),
+                  shape_text(std::vector{config_.num_channels, config_.image_size, config_.width()}),
+                  "does preprocessor_config.json belong to this checkpoint?");
     }
-    throw Error(ErrorKind::kShapeMismatch, "pixel_values", shape_text(std::vector{input.num_channels, input.height, input.width}),
-                shape_text(std::vector{config_.num_channels, config_.image_size, config_.width()}),
-                "does preprocessor_config.json belong to this checkpoint?");
   }
 
   /// [class token, patches] + positions.
   [[nodiscard]] MatrixView embed(const VisualInput& input, Workspace& workspace) const {
     const Index rows = rows_per_image();
-    const MatrixView hidden = workspace.matrix(input.num_images * rows, config_.hidden_size);
-    for (Index i = 0; i < input.num_images; ++i) {
+    const MatrixView hidden = workspace.matrix(input.num_crops() * rows, config_.hidden_size);
+    for (Index i = 0; i < input.num_crops(); ++i) {
       const MatrixView image = hidden.rows(i * rows, rows);
-      patch_embedding_.forward(input.image(i), input.height, input.width, image.rows(Recipe::FirstRow::kRows, num_patches()),
-                               workspace);
+      patch_embedding_.forward(input.crop(i), config_.image_size, config_.width(),
+                               image.rows(Recipe::FirstRow::kRows, num_patches()), workspace);
       std::ranges::copy(class_embedding_, image.data());
       for (Index j = 0; j < rows * config_.hidden_size; ++j) {
         image.data()[j] += position_embedding_[static_cast<std::size_t>(j)];
@@ -231,14 +217,14 @@ class VisionTransformer {
   }
 
   /// Copies hidden state `index` to its place among the features, if it is wanted.
-  void take(ConstMatrixView hidden, Index index, Index num_images, MatrixView out) const {
+  void take(ConstMatrixView hidden, Index index, Index num_crops, MatrixView out) const {
     for (std::size_t k = 0; k < config_.feature_layers.size(); ++k) {
       if (resolved(config_.feature_layers[k]) != index) continue;
-      copy_rows(hidden, num_images, out.cols(static_cast<Index>(k) * config_.hidden_size, config_.hidden_size));
+      copy_rows(hidden, num_crops, out.cols(static_cast<Index>(k) * config_.hidden_size, config_.hidden_size));
     }
   }
-  void copy_rows(ConstMatrixView hidden, Index num_images, MatrixView out) const {
-    for (Index i = 0; i < num_images; ++i) {
+  void copy_rows(ConstMatrixView hidden, Index num_crops, MatrixView out) const {
+    for (Index i = 0; i < num_crops; ++i) {
       copy(hidden.rows(i * rows_per_image() + dropped_rows(), num_features()), out.rows(i * num_features(), num_features()));
     }
   }

@@ -3,12 +3,13 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "duet/io/chat_message.hpp"
 #include "duet/io/checkpoint.hpp"
-#include "duet/pipeline/prompt_rules.hpp"
+#include "duet/pipeline/processor.hpp"
 #include "duet/pipeline/session.hpp"
 
 namespace duet {
@@ -74,11 +75,13 @@ class AnyModel {
  public:
   virtual ~AnyModel() = default;
   [[nodiscard]] virtual const ModelInfo& info() const = 0;
-  [[nodiscard]] virtual const PromptRules& rules() const = 0;
+  /// How the family prepares pictures and writes them into prompts; never null.
+  [[nodiscard]] virtual const std::shared_ptr<const Processor>& processor() const = 0;
+  [[nodiscard]] const PromptRules& rules() const { return processor()->rules(); }
   [[nodiscard]] virtual const CheckpointFolder& folder() const = 0;
   [[nodiscard]] virtual const Compute& compute() const = 0;
-  /// How the checkpoint's chat template words a conversation; null without one, or where the family has none.
-  [[nodiscard]] virtual const ChatWording* chat_wording() const { return nullptr; }
+  /// How the checkpoint's chat template words a conversation; nothing without one, or where the family has none.
+  [[nodiscard]] virtual const std::optional<ChatWording>& chat_wording() const = 0;
   /// Errors  kUnsupportedModel for a model without a language model
   [[nodiscard]] virtual std::unique_ptr<AnySession> start(SessionOptions options) const = 0;
   /// Errors  kUnsupportedModel for a model without an image encoder

@@ -72,12 +72,13 @@ AttentionTrace trace_attention(const Model& model, const Pipeline& pipeline, con
   if (before < 0) {
     throw Error(ErrorKind::kInvalidArgument, "encoder", concat(vision.num_features(), " rows a picture"), concat("at least one for each of ", patches, " patches"));
   }
-  const std::vector<TokenId> ids = pipeline.encode_turn(question, 1, Pipeline::Turn::kFirst);
+  const std::vector<PicturePlan> pictures = pipeline.prompts().plans({&picture, 1});
+  const std::vector<TokenId> ids = pipeline.prompts().encode_turn(question, pictures, PromptEncoder::Turn::kFirst);
   const Index length = static_cast<Index>(ids.size());
   const Index positions = length + std::max<Index>(1, max_new_tokens) - 1;
   Session<Model> session(model, pipeline.model().compute(), {.max_length = positions, .kv_format = kv_format});
-  const ImageRows rows = model.encode(pipeline.preprocess({&picture, 1}), session.workspace());
-  const Prompt prompt = pipeline.make_prompt(ids, 0, rows.rows.rows());
+  const ImageRows rows = model.encode(pipeline.prompts().preprocess({&picture, 1}), session.workspace());
+  const Prompt prompt = pipeline.make_prompt(ids, pictures, 0, rows.rows.rows());
 
   constexpr bool kMemory = Model::Decoder::kReadsImages;
   std::vector<Index> keys;

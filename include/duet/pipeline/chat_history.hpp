@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <iterator>
 #include <span>
 #include <string>
@@ -11,6 +12,7 @@
 #include "duet/core/token.hpp"
 #include "duet/io/chat_message.hpp"
 #include "duet/io/image.hpp"
+#include "duet/models/visual_input.hpp"
 #include "duet/pipeline/session_file.hpp"
 
 namespace duet {
@@ -19,15 +21,8 @@ namespace duet {
 struct ChatHistory {
   std::vector<TokenId> ids;           ///< read and replied
   std::vector<ChatMessage> messages;
-  std::vector<Image> pictures;        ///< in the messages; not kept in files
-
-  [[nodiscard]] Index num_pictures() const {
-    Index count = 0;
-    for (const ChatMessage& message : messages) {
-      for (const ChatPart& part : message.parts) count += part.kind == ChatPart::Kind::kImage ? 1 : 0;
-    }
-    return count;
-  }
+  std::vector<PicturePlan> plans;     ///< of the pictures in the messages
+  std::vector<Image> pictures;        ///< those pictures; not kept in files
 
   void save(SessionState& state) const {
     std::vector<std::int64_t> roles, parts;  // of a part: its message, its kind and the bytes of its text
@@ -43,6 +38,11 @@ struct ChatHistory {
     state.add_ids("chat.ids", ids);
     state.add("chat.roles", roles);
     state.add("chat.parts", parts);
+    std::vector<std::int64_t> numbers;
+    for (PicturePlan plan : plans) {
+      for (const Index* number : numbers_of(plan)) numbers.push_back(*number);
+    }
+    state.add("chat.plans", numbers);
     state.tensors.push_back(NamedTensor::of("chat.text", DType::kU8, {static_cast<Index>(text.size())}, std::span<const char>(text)));
   }
 
@@ -56,6 +56,15 @@ struct ChatHistory {
     for (const std::int64_t role : file.numbers("chat.roles")) {
       if (role != 0 && role != 1) throw wrong("chat.roles");
       result.messages.push_back({std::string(kRoles[static_cast<std::size_t>(role)]), {}});
+    }
+    const std::vector<std::int64_t> numbers = file.numbers("chat.plans");
+    for (std::size_t i = 0; i < numbers.size(); i += kPlanNumbers) {
+      if (numbers.size() % kPlanNumbers != 0) throw wrong("chat.plans");
+      std::size_t at = i;
+      for (Index* number : numbers_of(result.plans.emplace_back())) {
+        if (numbers[at] < 0 || numbers[at] > kLargestNumber) throw wrong("chat.plans");
+        *number = numbers[at++];
+      }
     }
     const Index any[] = {-1};
     const TensorView text = file.tensor("chat.text", DType::kU8, any);
@@ -76,6 +85,13 @@ struct ChatHistory {
 
  private:
   static constexpr std::string_view kRoles[] = {"user", "assistant"};
+  static constexpr std::size_t kPlanNumbers = 8;
+  static constexpr std::int64_t kLargestNumber = std::int64_t{1} << 31;
+
+  static std::array<Index*, kPlanNumbers> numbers_of(PicturePlan& plan) {
+    return {&plan.original.height, &plan.original.width, &plan.resized.height, &plan.resized.width,
+            &plan.num_crops,       &plan.tile_rows,      &plan.tile_cols,      &plan.num_tokens};
+  }
 };
 
 }  // namespace duet

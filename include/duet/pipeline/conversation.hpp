@@ -49,12 +49,14 @@ class Conversation {
   [[nodiscard]] const AnySession& session() const noexcept { return *session_; }
 
   /// The user's turn, in the words of the checkpoint's chat template if there is one. Without text the images are captioned.
-  /// Errors  those of Pipeline::preprocess, Pipeline::encode_chat and Pipeline::encode_turn
+  /// Errors  kUnsupportedModel for a model that writes no text; those of PromptEncoder
   void user(std::optional<std::string> text, std::vector<Image> images = {}) {
-    const auto num_images = static_cast<Index>(images.size());
-    if (pipeline_->has_chat_template() && !(text && pipeline_->spells_images_out(*text))) return user_in_chat(text, std::move(images));
-    const auto turn = begins_anew() ? Pipeline::Turn::kFirst : Pipeline::Turn::kLater;
-    user_ids(pipeline_->encode_turn(text ? std::optional<std::string_view>(*text) : std::nullopt, num_images, turn), std::move(images));
+    pipeline_->require_text_model();
+    const PromptEncoder& prompts = pipeline_->prompts();
+    if (prompts.has_chat_template() && !(text && prompts.spells_images_out(*text))) return user_in_chat(text, std::move(images));
+    const auto turn = begins_anew() ? PromptEncoder::Turn::kFirst : PromptEncoder::Turn::kLater;
+    const auto words = text ? std::optional<std::string_view>(*text) : std::nullopt;
+    user_ids(prompts.encode_turn(words, prompts.plans(images), turn), std::move(images));
   }
   void user(std::string text, Image image) {
     std::vector<Image> images;
@@ -64,9 +66,9 @@ class Conversation {
   /// The user's turn as ids, image placeholders expanded.
   void user_ids(std::vector<TokenId> ids, std::vector<Image> images = {}) {
     VisualInput input;
-    if (!images.empty()) input = pipeline_->preprocess(images);
+    if (!images.empty()) input = pipeline_->prompts().preprocess(images);
     std::vector<ImageKey> keys = ImageKey::all_of(input);
-    turn_ = Turn{std::move(ids), std::move(input), std::move(keys), {}, {}, begins_anew() ? Begins::kAnew : Begins::kBehind};
+    turn_ = Turn{std::move(ids), std::move(input), std::move(keys), {}, {}, {}, begins_anew() ? Begins::kAnew : Begins::kBehind};
   }
 
   /// Answers the user's turn. `callback` gets the text as it grows, in whole characters; returning false ends the reply.
@@ -98,7 +100,7 @@ class Conversation {
     const auto encoded = Clock::now();
     const Index memory_rows = rows.empty() ? session_->num_image_rows() : rows.rows.rows();
     const Index image_tokens = keys.empty() ? 0 : is_method_b() ? memory_rows : placeholders(turn_->ids);
-    const Prompt prompt = pipeline_->make_prompt(ids, length, memory_rows);
+    const Prompt prompt = pipeline_->make_prompt(ids, turn_->input.pictures, length, memory_rows);
     if (anew) {
       session_->truncate(length);
       read_.resize(static_cast<std::size_t>(length));
@@ -208,6 +210,7 @@ class Conversation {
     VisualInput input;
     std::vector<ImageKey> keys;         // of the input's pictures
     std::vector<ChatMessage> messages;  // the conversation with this turn, where a chat template words it
+    std::vector<PicturePlan> plans;     // of all pictures in the messages
     std::vector<Image> pictures;        // this turn's
     Begins begins;                      // behind what was read, or with the whole prompt
   };
@@ -215,15 +218,18 @@ class Conversation {
   /// A template words a conversation as a whole. What was read before stays where the new wording begins with it; where it does
   /// not (the template leaves out what the assistant thought, say), the conversation is read anew, from where it differs.
   void user_in_chat(const std::optional<std::string>& text, std::vector<Image> images) {
+    const PromptEncoder& prompts = pipeline_->prompts();
     std::vector<ChatMessage> messages = said_.messages;
-    messages.push_back(pipeline_->user_message(text ? std::optional<std::string_view>(*text) : std::nullopt, static_cast<Index>(images.size())));
-    std::vector<TokenId> ids = pipeline_->encode_chat(messages);
+    messages.push_back(prompts.user_message(text ? std::optional<std::string_view>(*text) : std::nullopt, static_cast<Index>(images.size())));
+    std::vector<PicturePlan> plans = said_.plans;
+    for (const PicturePlan& plan : prompts.plans(images)) plans.push_back(plan);
+    std::vector<TokenId> ids = prompts.encode_chat(messages, plans);
     const bool behind = !said_.ids.empty() && ids.size() > said_.ids.size() && std::ranges::equal(said_.ids, std::span(ids).first(said_.ids.size()));
     std::vector<Image> shown;
     if (behind) {
       ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(said_.ids.size()));
     } else {
-      if (said_.num_pictures() > static_cast<Index>(said_.pictures.size())) {
+      if (said_.plans.size() > said_.pictures.size()) {
         throw Error(ErrorKind::kInvalidArgument, "conversation", "a turn before which all must be read anew, and pictures that a file does not keep",
                     "a conversation that was not loaded from a file", "begin anew");
       }
@@ -232,6 +238,7 @@ class Conversation {
     shown.insert(shown.end(), images.begin(), images.end());
     user_ids(std::move(ids), std::move(shown));
     turn_->messages = std::move(messages);
+    turn_->plans = std::move(plans);
     turn_->pictures = std::move(images);
     turn_->begins = behind ? Begins::kBehind : Begins::kAnew;
   }
@@ -243,6 +250,7 @@ class Conversation {
     if (reply.end_of_text) said_.ids.push_back(*reply.end_of_text);
     said_.messages = std::move(turn_->messages);
     said_.messages.push_back({"assistant", {{ChatPart::Kind::kText, reply.text}}});
+    said_.plans = std::move(turn_->plans);
     said_.pictures.insert(said_.pictures.end(), std::make_move_iterator(turn_->pictures.begin()), std::make_move_iterator(turn_->pictures.end()));
   }
 
@@ -287,12 +295,15 @@ class Conversation {
     const std::vector<ImageKey>& keys = turn_->keys;
     if (is_method_b() && !keys.empty() && keys != in_memory_) return 0;
     const std::size_t most = std::min(read_.size(), ids.size() - std::min<std::size_t>(1, ids.size()));
-    std::size_t image_rows = 0;
+    std::size_t picture = 0;
+    Index row = 0;  // of the picture
     for (std::size_t i = 0; i < most; ++i) {
       if (ids[i] != read_[i]) return static_cast<Index>(i);
       if (!is_placeholder(ids[i])) continue;
-      const std::size_t picture = image_rows++ / static_cast<std::size_t>(pipeline_->model().rules().tokens_per_image);
       if (picture >= std::min(keys.size(), read_pictures_.size()) || keys[picture] != read_pictures_[picture]) return static_cast<Index>(i);
+      if (++row < turn_->input.pictures[picture].num_tokens) continue;
+      row = 0;
+      ++picture;
     }
     return static_cast<Index>(most);
   }
@@ -304,15 +315,14 @@ class Conversation {
     const VisualInput& input = turn_->input;
     if (turn_->keys.empty() || (is_method_b() && turn_->keys == in_memory_)) return {};
     if (skip == 0) return images_.rows(input, turn_->keys, encode);
-    const Index per_image = pipeline_->model().rules().tokens_per_image, first = skip / per_image;
-    if (first >= input.num_images) return {};
-    VisualInput rest{{}, input.num_images - first, input.num_channels, input.height, input.width};
-    for (Index i = first; i < input.num_images; ++i) {
-      rest.pixels.insert(rest.pixels.end(), input.image(i).begin(), input.image(i).end());
+    Index first = 0;  // picture that is not wholly read
+    while (first < input.num_pictures() && skip >= input.pictures[static_cast<std::size_t>(first)].num_tokens) {
+      skip -= input.pictures[static_cast<std::size_t>(first++)].num_tokens;
     }
-    const ImageRows rows = images_.rows(rest, std::span(turn_->keys).subspan(static_cast<std::size_t>(first)), encode);
-    const Index behind = skip % per_image;
-    return {Matrix::clone(rows.rows.view().rows(behind, rows.rows.rows() - behind)), {}};
+    if (first == input.num_pictures()) return {};
+    const ImageRows rows = images_.rows(input.part(first, input.num_pictures() - first),
+                                        std::span(turn_->keys).subspan(static_cast<std::size_t>(first)), encode);
+    return {Matrix::clone(rows.rows.view().rows(skip, rows.rows.rows() - skip)), {}};
   }
 
   const Pipeline* pipeline_;

@@ -8,32 +8,45 @@
 #include <vector>
 
 #include "duet/fusion/image_rows.hpp"
-#include "duet/models/vision_transformer.hpp"
+#include "duet/models/visual_input.hpp"
 
 namespace duet {
 
-/// What a preprocessed picture is known by: its size and 128 bits of hash. Not made to withstand pictures forged to collide.
+/// What a preprocessed picture is known by: its size and 128 bits of hash, of its pixels and of how its crops lie. Not made to
+/// withstand pictures forged to collide.
 struct ImageKey {
-  std::uint64_t low = 0, high = 0;
-  Index num_channels = 0, height = 0, width = 0;
+  std::uint64_t low = 0x9e3779b97f4a7c15u, high = 0xc2b2ae3d27d4eb4fu;
+  Index num_channels = 0, height = 0, width = 0;  ///< of the picture, resized
 
-  /// Cost  one look at every pixel
-  [[nodiscard]] static ImageKey of(const VisualInput& input, Index i) noexcept {
-    ImageKey key{0x9e3779b97f4a7c15u, 0xc2b2ae3d27d4eb4fu, input.num_channels, input.height, input.width};
-    for (const float pixel : input.image(i)) {
-      const std::uint64_t bits = std::bit_cast<std::uint32_t>(pixel);
-      key.low = std::rotl(key.low ^ bits, 27) * 0x9e3779b185ebca87u;
-      key.high = (key.high + bits) * 0x5851f42d4c957f2du + std::rotl(key.low, 31);
-    }
-    return key;
-  }
   /// Of every picture of `input`, in order.
+  /// Cost  one look at every pixel
   [[nodiscard]] static std::vector<ImageKey> all_of(const VisualInput& input) {
     std::vector<ImageKey> keys;
-    for (Index i = 0; i < input.num_images; ++i) keys.push_back(of(input, i));
+    for (const PicturePlan& picture : input.pictures) {
+      ImageKey& key = keys.emplace_back();
+      key.num_channels = input.num_channels;
+      key.height = picture.resized.height;
+      key.width = picture.resized.width;
+      // Projectors that cut padding off look at the picture's own size.
+      for (const Index number : {picture.original.height, picture.original.width, picture.tile_rows, picture.tile_cols}) {
+        key.add(static_cast<std::uint64_t>(number));
+      }
+    }
+    for (Index i = 0; i < input.num_crops(); ++i) {
+      const VisualInput::Crop& crop = input.crops[static_cast<std::size_t>(i)];
+      ImageKey& key = keys[static_cast<std::size_t>(crop.picture)];
+      for (const Index edge : {crop.size.height, crop.size.width}) key.add(static_cast<std::uint64_t>(edge));
+      for (const float pixel : input.crop(i)) key.add(std::bit_cast<std::uint32_t>(pixel));
+    }
     return keys;
   }
   friend bool operator==(const ImageKey&, const ImageKey&) = default;
+
+ private:
+  void add(std::uint64_t bits) noexcept {
+    low = std::rotl(low ^ bits, 27) * 0x9e3779b185ebca87u;
+    high = (high + bits) * 0x5851f42d4c957f2du + std::rotl(low, 31);
+  }
 };
 
 /// Image tokens of pictures encoded before, found by content: a picture that comes again is not encoded again.
@@ -49,7 +62,7 @@ class ImageCache {
   [[nodiscard]] ImageRows rows(const VisualInput& input, std::span<const ImageKey> keys, Encode&& encode) {
     std::vector<ImageRows> parts;
     Index total = 0, width = 0;
-    for (Index i = 0; i < input.num_images; ++i) {
+    for (Index i = 0; i < input.num_pictures(); ++i) {
       parts.push_back(rows_of(input, i, keys[static_cast<std::size_t>(i)], encode));
       total += parts.back().rows.rows();
       width = parts.back().rows.cols();
@@ -85,8 +98,7 @@ class ImageCache {
       std::rotate(known, known + 1, entries_.end());  // the last one is the one used last
       return clone(entries_.back().rows);
     }
-    const std::span<const float> pixels = input.image(i);
-    ImageRows rows = encode(VisualInput{{pixels.begin(), pixels.end()}, 1, input.num_channels, input.height, input.width});
+    ImageRows rows = encode(input.part(i, 1));
     if (size_of(rows) <= capacity_) {
       while (bytes_ + size_of(rows) > capacity_) {
         bytes_ -= size_of(entries_.front().rows);

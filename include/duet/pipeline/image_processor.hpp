@@ -4,20 +4,16 @@
 #include <array>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "duet/io/image.hpp"
 #include "duet/io/json.hpp"
+#include "duet/models/visual_input.hpp"
 #include "duet/pipeline/resize.hpp"
 
 namespace duet {
-
-/// Pixels as an encoder reads them.
-struct PixelValues {
-  std::vector<float> values;  ///< [channels, height, width]
-  Index channels = 3, height = 0, width = 0;
-};
 
 /// A size as preprocessor_config.json gives it: both edges, or the shortest one.
 struct TargetSize {
@@ -79,7 +75,11 @@ class ImageProcessor {
   }
   explicit ImageProcessor(const JsonView& config);
 
-  [[nodiscard]] PixelValues process(const Image& picture) const;
+  /// The size that a picture of this size comes out in.
+  /// Errors  kInvalidArgument for pictures that become too large on the way
+  [[nodiscard]] PictureSize output_size(PictureSize size) const;
+  /// Writes the picture's pixels as the encoder reads them, [3, height, width] of output_size.
+  void process(const Image& picture, std::span<float> out) const;
   /// The picture after padding, resizing and cropping: the pixels that patches are cut from, as bytes.
   [[nodiscard]] Image seen(const Image& picture) const;
 
@@ -95,18 +95,17 @@ class ImageProcessor {
   [[nodiscard]] static TargetSize read_size(const JsonView& config, std::string_view key, const TargetSize& fallback);
   static std::array<double, 3> read_color(const JsonView& config, std::string_view key, const std::array<double, 3>& fallback);
 
-  [[nodiscard]] Image resized(const Image& image) const {
-    if (size_.shortest_edge) {  // the other edge keeps the aspect, cut off to a whole pixel
-      const Index edge = *size_.shortest_edge, shorter = std::min(image.height(), image.width());
-      const Index longer = std::max(image.height(), image.width());
-      const Index other = edge * longer / shorter;
-      if (edge * other > Image::kMaxPixels) {
-        throw Error(ErrorKind::kInvalidArgument, "image", concat(image.width(), " x ", image.height()),
-                    concat("one that stays below ", Image::kMaxPixels, " pixels when its shorter edge becomes ", edge), "crop it");
-      }
-      return image.width() <= image.height() ? resize(image, edge, other, resample_) : resize(image, other, edge, resample_);
+  [[nodiscard]] PictureSize resized(PictureSize size) const {
+    if (!size_.shortest_edge) return {*size_.height, *size_.width};
+    // The other edge keeps the aspect, cut off to a whole pixel.
+    const Index edge = *size_.shortest_edge, shorter = std::min(size.height, size.width);
+    const Index longer = std::max(size.height, size.width);
+    const Index other = edge * longer / shorter;
+    if (edge * other > Image::kMaxPixels) {
+      throw Error(ErrorKind::kInvalidArgument, "image", concat(size.width, " x ", size.height),
+                  concat("one that stays below ", Image::kMaxPixels, " pixels when its shorter edge becomes ", edge), "crop it");
     }
-    return resize(image, *size_.width, *size_.height, resample_);
+    return size.width <= size.height ? PictureSize{other, edge} : PictureSize{edge, other};
   }
 
   bool do_resize_ = true, do_center_crop_ = false, do_rescale_ = true, do_normalize_ = true, do_pad_ = false;
@@ -210,18 +209,23 @@ inline Image ImageProcessor::seen(const Image& picture) const {
     for (std::size_t c = 0; c < 3; ++c) color[c] = static_cast<std::uint8_t>(std::clamp(mean_[c] * 255.0, 0.0, 255.0));
     image = pad_to_square(image, color);
   }
-  if (do_resize_) image = resized(image);
+  if (do_resize_) {
+    const PictureSize size = resized({image.height(), image.width()});
+    image = resize(image, size.width, size.height, resample_);
+  }
   if (do_center_crop_) image = center_crop(image, crop_height_, crop_width_);
   return image;
 }
 
-inline PixelValues ImageProcessor::process(const Image& picture) const {
+inline PictureSize ImageProcessor::output_size(PictureSize size) const {
+  if (do_center_crop_) return {crop_height_, crop_width_};
+  if (do_pad_) size.height = size.width = std::max(size.height, size.width);
+  return do_resize_ ? resized(size) : size;
+}
+
+inline void ImageProcessor::process(const Image& picture, std::span<float> out) const {
   const Image image = seen(picture);
-  PixelValues result;
-  result.height = image.height();
-  result.width = image.width();
-  const auto plane = static_cast<std::size_t>(result.height * result.width);
-  result.values.resize(3 * plane);
+  const auto plane = static_cast<std::size_t>(image.height() * image.width());
   for (std::size_t c = 0; c < 3; ++c) {
     float table[256];  // every step is a function of the byte
     for (int value = 0; value < 256; ++value) {
@@ -230,9 +234,8 @@ inline PixelValues ImageProcessor::process(const Image& picture) const {
       if (do_normalize_) x = (x - static_cast<float>(mean_[c])) / static_cast<float>(std_[c]);
       table[value] = x;
     }
-    for (std::size_t i = 0; i < plane; ++i) result.values[c * plane + i] = table[image.rgb()[3 * i + c]];
+    for (std::size_t i = 0; i < plane; ++i) out[c * plane + i] = table[image.rgb()[3 * i + c]];
   }
-  return result;
 }
 
 }  // namespace duet

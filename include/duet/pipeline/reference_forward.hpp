@@ -143,7 +143,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
   ImageRows images;
   if (inputs.pixel_values) {
     if constexpr (kHasVision) {
-      record.set_groups(inputs.pixel_values->num_images);
+      record.set_groups(inputs.pixel_values->num_crops());
       images = model.encode(*inputs.pixel_values, workspace, record);
     } else {
       throw Error(ErrorKind::kInvalidArgument, "inputs.pixel_values", "an image", "none for a model that reads text alone");
@@ -278,7 +278,7 @@ std::vector<NamedTensor> reference_forward(const ImageClassifier<Vision>& model,
   StageRecorder record(out);
   Workspace workspace(compute);
   const VisualInput& pixels = detail::required_pixels(inputs);
-  record.set_groups(pixels.num_images);
+  record.set_groups(pixels.num_crops());
   const auto frame = workspace.frame();
   const Features features = model.vision().encode(pixels, workspace, record);
   record(Stage::kFinalNorm, 0, features.rows);
@@ -287,7 +287,7 @@ std::vector<NamedTensor> reference_forward(const ImageClassifier<Vision>& model,
     add("logits", model.classify(features, workspace));
     return out;
   }
-  record.add("last_hidden_state", {pixels.num_images, features.rows_per_image, features.rows.cols()}, features.rows);
+  record.add("last_hidden_state", {pixels.num_crops(), features.rows.rows() / std::max<Index>(1, pixels.num_crops()), features.rows.cols()}, features.rows);
   if (model.pools()) {
     const Matrix pooled = model.pool(features, workspace);
     add("pooler_output", pooled);
@@ -305,7 +305,7 @@ std::vector<NamedTensor> reference_forward(const ContrastiveModel<Vision, Text>&
   Workspace workspace(compute);
   std::optional<Matrix> images, texts;
   if (inputs.pixel_values) {
-    record.set_groups(inputs.pixel_values->num_images);
+    record.set_groups(inputs.pixel_values->num_crops());
     images = model.embed_images(*inputs.pixel_values, workspace, record);
     record.add("image_embeds", {images->rows(), images->cols()}, *images);
   }

@@ -86,8 +86,8 @@ struct ClipVision {
   using Recipe = ClipVisionRecipe;
   using Model = ImageClassifier<VisionTransformer<Recipe>>;
 
-  static VisionTransformer<Recipe> load_encoder(VisionConfig config, const Weights& root,
-                                                const Prefixes& prefixes) {
+  static VisionConfig read_config(const JsonView& config) { return read_clip_vision_config(config); }
+  static VisionTransformer<Recipe> load_encoder(VisionConfig config, const Weights& root, const Prefixes& prefixes) {
     return {std::move(config), first_under(root, prefixes, "class_embedding", kClipNames)};
   }
   static Model load(const JsonView& config, const Weights& root) {
@@ -103,7 +103,7 @@ struct ClipVision {
     }
     return {std::move(encoder), std::move(heads)};
   }
-  static PromptRules rules(const JsonView&, const Model&) { return {}; }
+  static PromptRules rules(const JsonView&) { return {}; }
 };
 
 /// CLIP's text tower, alone or as half of CLIP.
@@ -121,7 +121,7 @@ struct ClipText {
     return load_encoder(config, root, Linear(root, "text_projection", config.get_or<Index>("hidden_size", 512),
                                              config.get_or<Index>("projection_dim", 512), Linear::Bias::kNone));
   }
-  static PromptRules rules(const JsonView&, const Model&) { return {}; }
+  static PromptRules rules(const JsonView&) { return {}; }
 };
 
 /// CLIP: both towers and the space they share.
@@ -141,7 +141,7 @@ struct Clip {
     };
     return {std::move(vision), std::move(text), std::move(parts)};
   }
-  static PromptRules rules(const JsonView&, const Model&) { return {}; }
+  static PromptRules rules(const JsonView&) { return {}; }
 
  private:
   /// The oldest checkpoints have their towers' configs at "…_config_dict" too, which then holds alone.

@@ -83,7 +83,7 @@ struct Gpt2 {
     }
     return Model(load_decoder(config, root, {"transformer", ""}, ""));
   }
-  static PromptRules rules(const JsonView&, const Model&) { return {}; }
+  static PromptRules rules(const JsonView&) { return {}; }
 
   // Inside a LLaVA checkpoint.
   static Prefixes inside_vlm() { return {"language_model.transformer", "model.language_model"}; }

@@ -55,7 +55,7 @@ struct Llama {
   static Model load(const JsonView& config, const Weights& root) {
     return Model(load_decoder(config, root, {"model", ""}, ""));
   }
-  static PromptRules rules(const JsonView&, const Model&) { return {}; }
+  static PromptRules rules(const JsonView&) { return {}; }
 
   // Inside a LLaVA checkpoint.
   static Prefixes inside_vlm() { return {"language_model.model", "model.language_model"}; }

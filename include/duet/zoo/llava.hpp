@@ -16,11 +16,8 @@ struct LlavaOf {
   using Chat = ChatPrompt;
 
   static Model load(const JsonView& config, const Weights& root) {
-    VisionConfig vision_config = read_vision_config(config);
-    vision_config.feature_layers = read_feature_layers(config);
-    vision_config.feature_rows = read_feature_rows(config);
     auto vision = ClipVision::load_encoder(
-        std::move(vision_config), root,
+        read_vision_config(config), root,
         {"vision_tower.vision_model", "model.vision_tower.vision_model", "model.vision_tower", "vision_tower"});
     const bool old_names = !root.contains("model.multi_modal_projector.linear_1.weight");
     auto text = TextFamily::load_decoder(config.object_or_empty("text_config"), root, TextFamily::inside_vlm(),
@@ -35,10 +32,10 @@ struct LlavaOf {
     return {std::move(vision), MlpProjector<ConfiguredActivation>(projector, projector_weights), std::move(text)};
   }
 
-  static PromptRules rules(const JsonView& config, const Model& model) {
+  static PromptRules rules(const JsonView& config) {
     PromptRules rules;
     rules.image_token_id = read_any<TokenId>(config, {"image_token_index", "image_token_id"}, 32000);
-    rules.tokens_per_image = model.vision().num_features();
+    rules.tokens_per_image = VisionTransformer<ClipVisionRecipe>::num_features(read_vision_config(config));
     rules.question_prefix = "USER: ";
     rules.image_suffix = "\n";
     rules.question_suffix = " ASSISTANT:";
@@ -50,6 +47,8 @@ struct LlavaOf {
   /// Absent keys of vision_config have CLIP's defaults, an absent vision_config those of the first LLaVA.
   static VisionConfig read_vision_config(const JsonView& config) {
     VisionConfig result = read_clip_vision_config(config.object_or_empty("vision_config"));
+    result.feature_layers = read_feature_layers(config);
+    result.feature_rows = read_feature_rows(config);
     if (config.contains("vision_config")) return result;
     result.image_size = 336;
     result.patch_size = 14;

@@ -10,6 +10,7 @@
 #include "duet/kernels/kernel_table.hpp"
 #include "duet/pipeline/any_model.hpp"
 #include "duet/zoo/model_cost.hpp"
+#include "duet/zoo/prompts_of.hpp"
 
 namespace duet {
 
@@ -22,14 +23,12 @@ struct Loaded {
   Loaded(std::shared_ptr<const Checkpoint> source, std::optional<DType> weights)
       : checkpoint(std::move(source)),
         converted(weights ? std::make_unique<const ConvertedWeights<Checkpoint>>(checkpoint, *weights) : nullptr),
-        model(Family::load(checkpoint->folder().config(), converted ? Weights(*converted, &used) : Weights(*checkpoint, &used))),
-        rules(Family::rules(checkpoint->folder().config(), model)) {}
+        model(Family::load(checkpoint->folder().config(), converted ? Weights(*converted, &used) : Weights(*checkpoint, &used))) {}
 
   std::shared_ptr<const Checkpoint> checkpoint;                         ///< the model's weights lie in its mapped files,
   std::unique_ptr<const ConvertedWeights<Checkpoint>> converted;        ///< or, converted to another dtype, here
   TensorNames used;
   Model model;
-  PromptRules rules;
 };
 
 namespace detail {
@@ -100,18 +99,18 @@ class ModelOf final : public AnyModel, public std::enable_shared_from_this<Model
  public:
   ModelOf(std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options)
       : loaded_(std::move(checkpoint), options.weights), threads_(std::make_unique<Threads>(options.threads)),
-        compute_{&kernels::best_kernel_table(), threads_.get()} {
+        compute_{&kernels::best_kernel_table(), threads_.get()}, processor_(processor_of<Family>(folder())),
+        chat_(chat_wording_of<Family>(folder())) {
     detail::describe_files(*loaded_.checkpoint, loaded_.used, info_);
     info_.family = Family::kName;
     describe(loaded_.model, info_);
-    if constexpr (requires { typename Family::Chat; }) chat_ = Family::Chat::find(folder().path());
   }
 
   [[nodiscard]] const ModelInfo& info() const override { return info_; }
-  [[nodiscard]] const PromptRules& rules() const override { return loaded_.rules; }
+  [[nodiscard]] const std::shared_ptr<const Processor>& processor() const override { return processor_; }
   [[nodiscard]] const CheckpointFolder& folder() const override { return loaded_.checkpoint->folder(); }
   [[nodiscard]] const Compute& compute() const override { return compute_; }
-  [[nodiscard]] const ChatWording* chat_wording() const override { return chat_ ? &*chat_ : nullptr; }
+  [[nodiscard]] const std::optional<ChatWording>& chat_wording() const override { return chat_; }
   /// The model with its type, for those who compose or look inside.
   [[nodiscard]] const typename Family::Model& model() const noexcept { return loaded_.model; }
 
@@ -141,8 +140,9 @@ class ModelOf final : public AnyModel, public std::enable_shared_from_this<Model
   Loaded<Family> loaded_;
   std::unique_ptr<Threads> threads_;
   Compute compute_;
-  ModelInfo info_;
+  std::shared_ptr<const Processor> processor_;
   std::optional<ChatWording> chat_;
+  ModelInfo info_;
 };
 
 }  // namespace duet

@@ -40,9 +40,9 @@ struct VisionEncoderDecoderOf {
     return {std::move(vision), std::move(projection), std::move(decoder)};
   }
 
-  static PromptRules rules(const JsonView& config, const Model& model) {
+  static PromptRules rules(const JsonView& config) {
     PromptRules rules;
-    rules.tokens_per_image = model.vision().num_features();
+    rules.tokens_per_image = VisionTransformer<typename VisionFamily::Recipe>::num_features(VisionFamily::read_config(config.at("encoder")));
     const JsonView decoder = config.at("decoder");
     rules.decoder_start_token_id =
         config.get_or<TokenId>("decoder_start_token_id", decoder.get_or<TokenId>("decoder_start_token_id", decoder.get_or<TokenId>("bos_token_id", 50256)));
@@ -53,11 +53,7 @@ struct VisionEncoderDecoderOf {
   static constexpr TensorName kProjectionNames[] = {{"linear", "enc_to_dec_proj"}};
 
   static VisionTransformer<typename VisionFamily::Recipe> load_vision(const JsonView& config, const Weights& root) {
-    if constexpr (std::is_same_v<VisionFamily, Vit>) {
-      return Vit::load_encoder(config, root, {"encoder"});
-    } else {
-      return ClipVision::load_encoder(read_clip_vision_config(config), root, {"encoder.vision_model", "encoder"});
-    }
+    return VisionFamily::load_encoder(VisionFamily::read_config(config), root, {"encoder.vision_model", "encoder"});
   }
 };
 

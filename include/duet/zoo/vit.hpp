@@ -84,13 +84,13 @@ struct Vit {
   using Recipe = VitRecipe;
   using Model = ImageClassifier<VisionTransformer<Recipe>>;
 
-  static VisionTransformer<Recipe> load_encoder(const JsonView& config, const Weights& root,
-                                                const Prefixes& prefixes) {
-    return {read_vit_config(config), encoder_weights(root, prefixes)};
+  static VisionConfig read_config(const JsonView& config) { return read_vit_config(config); }
+  static VisionTransformer<Recipe> load_encoder(VisionConfig config, const Weights& root, const Prefixes& prefixes) {
+    return {std::move(config), encoder_weights(root, prefixes)};
   }
   static Model load(const JsonView& config, const Weights& root) {
     const Prefixes prefixes{"vit", ""};
-    auto encoder = load_encoder(config, root, prefixes);
+    auto encoder = load_encoder(read_config(config), root, prefixes);
     VisionHeads heads;
     if (root.contains("classifier.weight")) {
       heads.classifier.emplace(root, "classifier", encoder.hidden_size(), read_num_labels(config), Linear::Bias::kRequired);
@@ -101,7 +101,7 @@ struct Vit {
     }
     return {std::move(encoder), std::move(heads)};
   }
-  static PromptRules rules(const JsonView&, const Model&) { return {}; }
+  static PromptRules rules(const JsonView&) { return {}; }
 
  private:
   static Weights encoder_weights(const Weights& root, const Prefixes& prefixes) {
