@@ -61,6 +61,12 @@ inline RopeConfig read_rope(const JsonView& config, float default_theta) {
   return rope;
 }
 
+/// How many labels a classifier tells apart.
+inline Index read_num_labels(const JsonView& config) {
+  if (config.contains("id2label")) return static_cast<Index>(config.at("id2label").json().size());
+  return config.get_or<Index>("num_labels", 2);
+}
+
 /// Whether `key` holds a true boolean, as a requirement for biases.
 inline Weights::Bias read_bias(const JsonView& config, std::string_view key, bool fallback) {
   return config.get_or(key, fallback) ? Weights::Bias::kRequired : Weights::Bias::kNone;

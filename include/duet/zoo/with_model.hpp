@@ -1,9 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "duet/io/json.hpp"
+#include "duet/zoo/dinov2.hpp"
 #include "duet/zoo/llava.hpp"
+#include "duet/zoo/siglip.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
 
 namespace duet {
@@ -29,6 +33,16 @@ auto with_family(const JsonView& config, Use&& use) {
   if (type == "gpt2") return use(TypeTag<Gpt2>{});
   if (type == "llama") return use(TypeTag<Llama>{});
   if (type == "vit") return use(TypeTag<Vit>{});
+  if (type == "dinov2") {
+    return config.get_or("use_swiglu_ffn", false) ? use(TypeTag<Dinov2Swiglu>{}) : use(TypeTag<Dinov2>{});
+  }
+  if (type == "siglip") {
+    const auto architectures = config.get_or("architectures", std::vector<std::string>());
+    const bool classifies = std::ranges::find(architectures, "SiglipForImageClassification") != architectures.end();
+    return classifies ? use(TypeTag<SiglipVision>{}) : use(TypeTag<Siglip>{});
+  }
+  if (type == "siglip_vision_model") return use(TypeTag<SiglipVision>{});
+  if (type == "siglip_text_model") return use(TypeTag<SiglipText>{});
   if (type == "clip") return use(TypeTag<Clip>{});
   if (type == "clip_vision_model") return use(TypeTag<ClipVision>{});
   if (type == "clip_text_model") return use(TypeTag<ClipText>{});
@@ -47,7 +61,7 @@ auto with_family(const JsonView& config, Use&& use) {
     if (inner("encoder") == "clip_vision_model") return use(TypeTag<ClipGpt2>{});
     throw unknown("encoder.model_type", inner("encoder"), "vit or clip_vision_model");
   }
-  throw unknown("model_type", type, "one of gpt2, llama, vit, clip, clip_vision_model, clip_text_model, llava, vision-encoder-decoder");
+  throw unknown("model_type", type, "one of gpt2, llama, vit, clip, clip_vision_model, clip_text_model, siglip, siglip_vision_model, siglip_text_model, dinov2, llava, vision-encoder-decoder");
 }
 
 }  // namespace duet

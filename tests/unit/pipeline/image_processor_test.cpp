@@ -11,7 +11,17 @@ Image striped(Index width, Index height) {
   return Image::from_rgb(rgb, width, height);
 }
 
-PixelValues processed(const nlohmann::json& config, const Image& image) { return ImageProcessor(JsonView(config, "preprocessor_config.json")).process(image); }
+struct Processed {
+  Index height, width;
+  std::vector<float> values;
+};
+Processed processed(const nlohmann::json& config, const Image& image) {
+  const ImageProcessor processor(JsonView(config, "preprocessor_config.json"));
+  const PictureSize size = processor.output_size({image.height(), image.width()});
+  Processed result{size.height, size.width, std::vector<float>(static_cast<std::size_t>(3 * size.height * size.width))};
+  processor.process(image, result.values);
+  return result;
+}
 
 TEST(ImageProcessor, ReadsOldAndNewSpellingsOfSize) {
   const Image image = striped(40, 20);
