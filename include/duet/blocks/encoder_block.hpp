@@ -30,6 +30,12 @@ class EncoderBlock {
     feed_forward_norm_.forward(hidden, normed, workspace);
     feed_forward_.forward(normed, hidden, kernels::Store::kAdd, Phase::kPrefill, workspace);
   }
+  /// Calls visit(weight) for every matrix.
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    attention_.for_each_weight(visit);
+    feed_forward_.for_each_weight(visit);
+  }
 
  private:
   typename Recipe::Norm attention_norm_;
