@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cstring>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -59,6 +61,14 @@ class StageRecorder {
     std::vector<float> values;
     for (Index i = 0; i < rows.rows(); ++i) values.insert(values.end(), rows.row(i).begin(), rows.row(i).end());
     out_->push_back(NamedTensor::floats(std::move(name), std::move(shape), values));
+  }
+  /// factor · a stage that was recorded, under another name.
+  void add_scaled(std::string name, std::string_view stage, float factor) {
+    const auto it = std::ranges::find(*out_, stage, &NamedTensor::name);
+    std::vector<float> values(it->data.size() / sizeof(float));
+    std::memcpy(values.data(), it->data.data(), it->data.size());
+    for (float& value : values) value *= factor;
+    out_->push_back(NamedTensor::floats(std::move(name), it->shape, values));
   }
 
  private:
@@ -178,6 +188,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
     sequences.push_back({&caches[at], memory, p.positions, p.visible, p.visible_images, b * length, length});
   }
   decoder.forward(hidden, sequences, Phase::kPrefill, workspace, record);
+  if (const float scale = decoder.config().embedding_scale; scale != 1.0f) record.add_scaled("embeds_unscaled", "embeds", 1.0f / scale);
   decoder.normalize(hidden, hidden, workspace);
   record(Stage::kFinalNorm, 0, hidden);
   const MatrixView logits = workspace.matrix(rows, decoder.vocab_size());
