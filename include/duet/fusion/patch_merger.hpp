@@ -1,6 +1,9 @@
 #pragma once
 
+#include <vector>
+
 #include "duet/fusion/image_rows.hpp"
+#include "duet/layers/activation_choice.hpp"
 #include "duet/layers/linear.hpp"
 #include "duet/layers/norms.hpp"
 #include "duet/models/visual_input.hpp"
