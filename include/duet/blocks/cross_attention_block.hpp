@@ -49,14 +49,16 @@ class CrossAttentionBranch {
     const MatrixView q = attention_.project_queries(normed, phase, workspace);
     const MatrixView attended = workspace.matrix(q.rows(), q.cols());
     const auto jobs = workspace.array<kernels::AttentionJob>(static_cast<Index>(sequences.size()));
+    const auto extras = workspace.array<std::span<const ExtraRange>>(static_cast<Index>(sequences.size()));
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       const Sequence& s = sequences[i];
       const MatrixView rows = q.rows(s.row_begin, s.rows);
       std::span<const kernels::KeyRange> spans = s.memory_spans;
+      extras[i] = s.extra_memory;
       if constexpr (EmptyRow::kUniform) spans = attend_uniformly(s, rows, workspace);
       jobs[i] = {rows, s.memory->layer(index).pages(), spans, attended.rows(s.row_begin, s.rows), {}};
     }
-    attention_.attend(jobs, attended, normed, kernels::Store::kAssign, phase, workspace,
+    attention_.attend(jobs, extras, attended, normed, kernels::Store::kAssign, phase, workspace,
                       AttentionTaps(observe, AttentionKind::kCross, index));
     look(ConstMatrixView(normed));
     kernels::add_scaled(normed, gate_.factor(), hidden, workspace);

@@ -219,6 +219,12 @@ class JsonView {
     const auto it = value_->find(key);
     return it != value_->end() && !it->is_null();
   }
+  /// Whether the value of `key` is null, for the few keys whose absence stands for something else.
+  [[nodiscard]] bool is_null(std::string_view key) const {
+    if (!value_->is_object()) return false;
+    const auto it = value_->find(key);
+    return it != value_->end() && it->is_null();
+  }
   [[nodiscard]] JsonView at(std::string_view key) const {
     if (!contains(key)) throw wrong(key, "nothing", "a value");
     return {*value_->find(key), path(key)};

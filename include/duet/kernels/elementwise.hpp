@@ -8,6 +8,7 @@
 #include "duet/core/workspace.hpp"
 #include "duet/kernels/row_tasks.hpp"
 #include "duet/kernels/simd/dispatch.hpp"
+#include "duet/kernels/simd/vec_math.hpp"
 
 namespace duet::kernels {
 inline namespace DUET_ISA_NAMESPACE {
@@ -41,6 +42,15 @@ struct ScaleKernel {
   }
 };
 
+struct SoftCapKernel {
+  template <class V>
+  DUET_INLINE static void run(float cap, float* x, Index count) noexcept {
+    Index i = 0;
+    for (; i + V::kWidth <= count; i += V::kWidth) (V(cap) * tanh(V::load(x + i) / V(cap))).store(x + i);
+    if (const Index n = count - i; n > 0) (V(cap) * tanh(V::load_first(x + i, n) / V(cap))).store_first(x + i, n);
+  }
+};
+
 /// y += factor · x.
 ///
 /// Shapes  x, y [rows, cols]
@@ -68,6 +78,13 @@ inline void multiply(ConstMatrixView x, MatrixView y, Workspace& workspace) noex
 inline void scale(MatrixView x, float factor, Workspace& workspace) noexcept {
   const auto kernel = compiled_for<ScaleKernel, float, float*, Index>(workspace.kernels().isa);
   for_each_row(x.rows(), x.cols(), workspace, [&](Index i) { kernel(factor, x.row(i).data(), x.cols()); });
+}
+
+/// x = cap · tanh(x / cap) (Bello et al. 2016, 1611.09940; Gemma 2).
+/// Requires cap > 0
+inline void soft_cap(MatrixView x, float cap, Workspace& workspace) noexcept {
+  const auto kernel = compiled_for<SoftCapKernel, float, float*, Index>(workspace.kernels().isa);
+  for_each_row(x.rows(), x.cols(), workspace, [&](Index i) { kernel(cap, x.row(i).data(), x.cols()); });
 }
 
 }  // namespace DUET_ISA_NAMESPACE

@@ -12,6 +12,8 @@ namespace duet::kernels {
 /// Cosine and sine of the angle by which every row turns every pair of channels.
 struct RotaryAngles {
   MatrixView cos, sin;  ///< [rows, rotary_dim / 2]
+
+  [[nodiscard]] RotaryAngles rows(Index begin, Index count) const noexcept { return {cos.rows(begin, count), sin.rows(begin, count)}; }
 };
 
 /// cos, sin = attention_factor · {cos, sin}(position · inv_freq), the angle rounded to float as the reference does.
@@ -28,6 +30,30 @@ inline void rotary_angles(std::span<const Index> positions, std::span<const floa
     const std::span<float> cos = out.cos.row(static_cast<Index>(i)), sin = out.sin.row(static_cast<Index>(i));
     for (std::size_t pair = 0; pair < inv_freq.size(); ++pair) {
       const float angle = static_cast<float>(positions[i]) * inv_freq[pair];
+      cos[pair] = std::cos(angle) * attention_factor;
+      sin[pair] = std::sin(angle) * attention_factor;
+    }
+  }
+}
+
+/// How far a row lies from its position on the axes of a picture's grid: height at position + dy, width at position + dx.
+struct GridOffset {
+  Index dy = 0, dx = 0;
+};
+
+/// The same for rows in a grid, whose pairs turn by one axis each: 0 by the position, 1 by position + dy, 2 by position + dx.
+///
+/// Shapes   positions, offsets [rows]; inv_freq, axes [rotary_dim / 2]; out [rows, rotary_dim / 2]
+/// Source   Wang et al. 2024, 2409.12191 (M-RoPE)
+inline void rotary_angles(std::span<const Index> positions, std::span<const GridOffset> offsets,
+                          std::span<const unsigned char> axes, std::span<const float> inv_freq, float attention_factor,
+                          RotaryAngles out) noexcept {
+  DUET_ASSERT(offsets.size() == positions.size() && axes.size() == inv_freq.size(), "an offset per row and an axis per pair");
+  for (std::size_t i = 0; i < positions.size(); ++i) {
+    const std::span<float> cos = out.cos.row(static_cast<Index>(i)), sin = out.sin.row(static_cast<Index>(i));
+    const Index on_axis[] = {positions[i], positions[i] + offsets[i].dy, positions[i] + offsets[i].dx};
+    for (std::size_t pair = 0; pair < inv_freq.size(); ++pair) {
+      const float angle = static_cast<float>(on_axis[axes[pair]]) * inv_freq[pair];
       cos[pair] = std::cos(angle) * attention_factor;
       sin[pair] = std::sin(angle) * attention_factor;
     }

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "duet/kernels/attention.hpp"
 #include "duet/kernels/rope.hpp"
 #include "duet/layers/attention_taps.hpp"
+#include "duet/layers/extra_ranges.hpp"
 #include "duet/layers/kv_cache.hpp"
 #include "duet/layers/linear.hpp"
 #include "duet/layers/norms.hpp"
@@ -21,6 +23,7 @@ struct AttentionConfig {
   float scale = 0.0f;     ///< of q · k; usually 1 / sqrt(head_dim)
   float soft_cap = 0.0f;  ///< 0: none
   float norm_eps = 1e-6f;  ///< of the head norms
+  bool head_norms = false;  ///< whether those are there that a recipe leaves to the checkpoint (OptionalNorm)
   Linear::Bias qkv_bias = Linear::Bias::kNone;
   Linear::Bias output_bias = Linear::Bias::kNone;
 
@@ -43,8 +46,8 @@ class Attention {
  public:
   Attention(const AttentionConfig& config, const Weights& weights)
       : config_(config),
-        q_norm_(weights.scope("q_norm"), config.head_dim, config.norm_eps),
-        k_norm_(weights.scope("k_norm"), config.head_dim, config.norm_eps) {
+        q_norm_(head_norm(config, weights.scope("q_norm"))),
+        k_norm_(head_norm(config, weights.scope("k_norm"))) {
     const Index query_size = config.num_attention_heads * config.head_dim;
     const Index key_size = config.num_key_value_heads * config.head_dim;
     if (config.key_value_size == config.hidden_size) {
@@ -94,19 +97,19 @@ class Attention {
     store.write(0, k, v, workspace);
   }
 
-  /// out (+)= attention(jobs) · W_oᵀ + b_o, the jobs' rows lying one after another in `heads`.
+  /// out (+)= attention(jobs) · W_oᵀ + b_o, the jobs' rows lying one after another in `heads`. `extras` [jobs] may be empty.
   template <class Observer>
-  void attend(std::span<kernels::AttentionJob> jobs, ConstMatrixView heads, MatrixView out, kernels::Store store, Phase phase,
-              Workspace& workspace, const AttentionTaps<Observer>& taps) const {
+  void attend(std::span<kernels::AttentionJob> jobs, std::span<const std::span<const ExtraRange>> extras, ConstMatrixView heads,
+              MatrixView out, kernels::Store store, Phase phase, Workspace& workspace, const AttentionTaps<Observer>& taps) const {
     taps.prepare(jobs, config_.shape(), workspace);
-    kernels::attention(jobs, config_.shape(), phase, workspace);
+    attention_over_ranges(jobs, extras, config_.shape(), phase, workspace);
     taps.show(jobs, config_.shape());
     o_proj_.forward(heads, out, phase, workspace, nullptr, store);
   }
   void attend(std::span<kernels::AttentionJob> jobs, ConstMatrixView heads, MatrixView out, kernels::Store store, Phase phase,
               Workspace& workspace) const {
     const NoTaps nobody;
-    attend(jobs, heads, out, store, phase, workspace, AttentionTaps(nobody, AttentionKind::kSelf, 0));
+    attend(jobs, {}, heads, out, store, phase, workspace, AttentionTaps(nobody, AttentionKind::kSelf, 0));
   }
 
   /// Calls visit(weight) for every matrix.
@@ -122,6 +125,12 @@ class Attention {
   }
 
  private:
+  static HeadNorm head_norm(const AttentionConfig& config, const Weights& weights) {
+    if constexpr (std::is_default_constructible_v<HeadNorm>) {
+      if (!config.head_norms) return {};
+    }
+    return {weights, config.head_dim, config.norm_eps};
+  }
   [[nodiscard]] MatrixView queries_for(ConstMatrixView x, Workspace& workspace) const {
     return workspace.matrix(x.rows(), config_.num_attention_heads * config_.head_dim);
   }
@@ -155,13 +164,15 @@ void self_attention(const Attention<HeadNorm>& attention, ConstMatrixView x, std
   const auto heads = attention.project(x, angles, phase, workspace);
   const MatrixView attended = workspace.matrix(x.rows(), heads.q.cols());
   const auto jobs = workspace.array<kernels::AttentionJob>(static_cast<Index>(sequences.size()));
+  const auto extras = workspace.array<std::span<const ExtraRange>>(static_cast<Index>(sequences.size()));
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     const Sequence& s = sequences[i];
+    extras[i] = s.extra_visible;
     KeyValueStore& store_of_layer = s.cache->layer(layer);
     store_of_layer.write(s.cache->length(), heads.k.rows(s.row_begin, s.rows), heads.v.rows(s.row_begin, s.rows), workspace);
     jobs[i] = {heads.q.rows(s.row_begin, s.rows), store_of_layer.pages(), s.visible, attended.rows(s.row_begin, s.rows), {}};
   }
-  attention.attend(jobs, attended, out, store, phase, workspace, AttentionTaps(observe, AttentionKind::kSelf, layer));
+  attention.attend(jobs, extras, attended, out, store, phase, workspace, AttentionTaps(observe, AttentionKind::kSelf, layer));
 }
 
 /// Self-attention of an encoder, without a cache: `group_rows` rows at a time see one another as `visible` says.

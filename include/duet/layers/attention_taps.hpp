@@ -11,7 +11,8 @@ namespace duet {
 /// Who is asked: the text before a row, or the image.
 enum class AttentionKind : unsigned char { kSelf, kCross };
 
-/// What one attention layer did for one sequence: enough to make its weights again (kernels::attention_weights).
+/// What one attention layer did for one sequence: enough to make its weights again (kernels::attention_weights). Of a row that
+/// sees several ranges of keys it shows the first; log_sum_exp, and so the weights, are of all.
 struct AttentionTap {
   AttentionKind kind;
   Index layer;                      ///< among the layers of its kind

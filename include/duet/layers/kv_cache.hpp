@@ -8,6 +8,7 @@
 #include "duet/core/matrix.hpp"
 #include "duet/kernels/attention.hpp"
 #include "duet/kernels/key_value_write.hpp"
+#include "duet/kernels/rope.hpp"
 
 namespace duet {
 
@@ -106,16 +107,28 @@ class VisualMemory {
   KeyValueFormat format_ = KeyValueFormat::kF32;
 };
 
+/// A range of keys that a row sees beside its first one.
+struct ExtraRange {
+  Index row = 0;  ///< of those that the range lies with
+  kernels::KeyRange keys;
+};
+
 /// One conversation's share of a forward pass: which rows are its own and what they may see. Prefill, a chunk of it, a
 /// decode step and a batch of conversations are all a list of these.
+///
+/// Requires the ranges of a row not to overlap, and extra ranges in the order of their rows
 struct Sequence {
-  KvCache* cache = nullptr;                         ///< rows append to it
-  const VisualMemory* memory = nullptr;             ///< null or empty: no image
-  std::span<const Index> positions;                 ///< [rows], for rotary or learned positions
-  std::span<const kernels::KeyRange> visible;       ///< [rows], cache slots each row may see, its own included
-  std::span<const kernels::KeyRange> memory_spans;  ///< [rows], rows of the memory each may see
-  Index row_begin = 0;                              ///< first of this sequence's rows in hidden
+  KvCache* cache = nullptr;                              ///< rows append to it
+  const VisualMemory* memory = nullptr;                  ///< null or empty: no image
+  std::span<const Index> positions = {};                 ///< [rows], for rotary or learned positions
+  std::span<const kernels::KeyRange> visible = {};       ///< [rows], cache slots each row may see, its own included
+  std::span<const kernels::KeyRange> memory_spans = {};  ///< [rows], rows of the memory each may see
+  Index row_begin = 0;                                   ///< first of this sequence's rows in hidden
   Index rows = 0;
+  std::span<const kernels::GridOffset> offsets = {};  ///< [rows], places in a picture's grid, or empty
+  std::span<const ExtraRange> extra_visible = {};     ///< further cache slots, for rows that see more than one range
+  std::span<const ExtraRange> extra_memory = {};      ///< further rows of the memory
+  Index length = 0;  ///< 1 + the furthest position of what is read together with these rows; 0: of these rows alone
 };
 
 }  // namespace duet

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <concepts>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "duet/core/weights.hpp"
@@ -55,6 +57,24 @@ class NoNorm {
   static constexpr bool kIdentity = true;
   NoNorm(const Weights&, Index, float) {}
   void forward(ConstMatrixView, MatrixView, Workspace&) const noexcept {}
+};
+
+/// A norm that some checkpoints of a kind have and others lack: default-made, it is absent and changes nothing.
+template <class N>
+class OptionalNorm {
+ public:
+  static constexpr bool kIdentity = false;
+  OptionalNorm() = default;
+  OptionalNorm(const Weights& weights, Index size, float eps) : norm_(std::in_place, weights, size, eps) {}
+
+  /// In place.
+  void forward([[maybe_unused]] ConstMatrixView x, MatrixView out, Workspace& workspace) const {
+    DUET_ASSERT(x.data() == out.data(), "an absent norm leaves what is in place");
+    if (norm_) norm_->forward(out, out, workspace);
+  }
+
+ private:
+  std::optional<N> norm_;
 };
 
 /// What a slot for a norm accepts.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -62,6 +63,7 @@ class Decoder {
         embed_tokens_(weights, "embed_tokens", config_.vocab_size, config_.hidden_size),
         positions_(config_.positions(), weights),
         norm_(weights.scope("norm"), config_.hidden_size, config_.norm_eps) {
+    if (config_.sliding_rope) sliding_positions_.emplace(config_.positions(*config_.sliding_rope), weights);
     for (Index i = 0; i < config_.num_hidden_layers; ++i) add_layer(i, weights.scope("layers", i));
     if (config_.head == LanguageHead::kOwn) {
       lm_head_ = Linear(head_weights, "lm_head", config_.hidden_size, config_.vocab_size, Linear::Bias::kNone);
@@ -75,14 +77,25 @@ class Decoder {
   [[nodiscard]] Index vocab_size() const noexcept { return config_.vocab_size; }
   /// How many positions there are to be at.
   [[nodiscard]] Index num_positions() const noexcept { return positions_.num_positions(); }
+  /// Sequences longer than this are read otherwise from their first row on: what a cache holds of a sequence is of use only
+  /// while it stays on one side. See Sequence::length.
+  [[nodiscard]] Index switch_length() const noexcept {
+    return std::min(positions_.switch_length(), sliding_positions_ ? sliding_positions_->switch_length() : positions_.switch_length());
+  }
 
   /// An empty cache with room for `capacity` positions.
   [[nodiscard]] KvCache make_cache(Index capacity, KeyValueFormat format = KeyValueFormat::kF32) const {
     return {num_self_layers(), capacity, config_.num_key_value_heads, config_.head_dim, format};
   }
 
-  /// hidden [ids, hidden_size] = token embeddings. Requires ids below vocab_size.
-  void embed(std::span<const TokenId> ids, MatrixView hidden) const { embed_tokens_.forward(ids, hidden); }
+  /// hidden [ids, hidden_size] = embedding_scale · token embeddings. Requires ids below vocab_size.
+  void embed(std::span<const TokenId> ids, MatrixView hidden) const {
+    embed_tokens_.forward(ids, hidden);
+    if (config_.embedding_scale == 1.0f) return;
+    for (Index i = 0; i < hidden.rows(); ++i) {
+      for (float& value : hidden.row(i)) value *= config_.embedding_scale;
+    }
+  }
 
   /// Keys and values of image rows [n, hidden_size] for every cross-attention layer, computed once per image.
   [[nodiscard]] VisualMemory memorize(ConstMatrixView rows, Workspace& workspace,
@@ -108,27 +121,28 @@ class Decoder {
     for (const Sequence& s : sequences) std::ranges::copy(s.positions, positions.begin() + s.row_begin);
     positions_.embed(positions, hidden);
     observe(Stage::kEmbeds, 0, ConstMatrixView(hidden));
-    const kernels::RotaryAngles angles{workspace.matrix(hidden.rows(), positions_.num_pairs()),
-                                       workspace.matrix(hidden.rows(), positions_.num_pairs())};
-    positions_.angles(positions, angles);
+    const LayerInput full{sequences, turn(positions_, sequences, positions, workspace)};
+    const LayerInput sliding = config_.sliding_attention_layers.empty() ? full : slide(full, positions, workspace);
 
     Index next_self = 0, next_cross = 0;
     const auto nothing = [](MatrixView) {};
     const auto cross = [&](MatrixView) { read_images(hidden, sequences, next_cross++, phase, workspace, observe); };
-    const auto self = [&](auto&& between) {
-      blocks_[static_cast<std::size_t>(next_self)].forward(hidden, sequences, next_self, angles, phase, workspace, between, observe);
+    const auto self = [&](Index layer, auto&& between) {
+      const LayerInput& input = is_in(config_.sliding_attention_layers, layer) ? sliding : full;
+      blocks_[static_cast<std::size_t>(next_self)].forward(hidden, input.sequences, next_self, input.angles, phase, workspace, between,
+                                                           observe);
       ++next_self;
     };
     for (Index layer = 0; layer < config_.num_hidden_layers; ++layer) {
       if constexpr (!kReadsImages) {
-        self(nothing);
+        self(layer, nothing);
       } else if constexpr (std::is_same_v<typename Cross::Where, InsideBlock>) {
-        self(cross);
+        self(layer, cross);
       } else if constexpr (std::is_same_v<typename Cross::Where, OwnLayer>) {
-        is_cross_layer(layer) ? cross(hidden) : self(nothing);
+        is_cross_layer(layer) ? cross(hidden) : self(layer, nothing);
       } else {
         if (is_cross_layer(layer)) cross(hidden);
-        self(nothing);
+        self(layer, nothing);
       }
       observe(Stage::kLayer, layer, ConstMatrixView(hidden));
     }
@@ -142,6 +156,7 @@ class Decoder {
   /// logits [rows, vocab_size] of normalised rows.
   void logits(ConstMatrixView normed, MatrixView out, Phase phase, Workspace& workspace) const {
     lm_head_.forward(normed, out, phase, workspace);
+    if (config_.final_logit_softcapping > 0.0f) kernels::soft_cap(out, config_.final_logit_softcapping, workspace);
   }
 
   /// What one decoded row costs in weights: each is read, multiplied and added once.
@@ -169,8 +184,45 @@ class Decoder {
   }
 
  private:
-  [[nodiscard]] bool is_cross_layer(Index layer) const {
-    return std::ranges::find(config_.cross_attention_layers, layer) != config_.cross_attention_layers.end();
+  static bool is_in(std::span<const Index> layers, Index layer) { return std::ranges::find(layers, layer) != layers.end(); }
+  [[nodiscard]] bool is_cross_layer(Index layer) const { return is_in(config_.cross_attention_layers, layer); }
+
+  /// What self-attention needs of a forward pass beside the rows, computed once for all layers of a kind.
+  struct LayerInput {
+    std::span<const Sequence> sequences;
+    kernels::RotaryAngles angles;
+  };
+  static kernels::RotaryAngles turn(const typename Recipe::Position& position_encoding, std::span<const Sequence> sequences,
+                                    std::span<const Index> positions, Workspace& workspace) {
+    const auto rows = static_cast<Index>(positions.size()), pairs = position_encoding.num_pairs();
+    const kernels::RotaryAngles angles{workspace.matrix(rows, pairs), workspace.matrix(rows, pairs)};
+    for (const Sequence& s : sequences) {
+      Index length = s.length;
+      if (length == 0) {
+        for (const Index position : s.positions) length = std::max(length, position + 1);
+      }
+      position_encoding.angles(RowPositions{s.positions, s.offsets, length}, angles.rows(s.row_begin, s.rows));
+    }
+    return angles;
+  }
+  /// The same rows as sliding layers see them: no slot that lies sliding_window or more before a row's own.
+  LayerInput slide(const LayerInput& full, std::span<const Index> positions, Workspace& workspace) const {
+    const auto sequences = workspace.array<Sequence>(static_cast<Index>(full.sequences.size()));
+    std::ranges::copy(full.sequences, sequences.begin());
+    for (Sequence& s : sequences) {
+      const Index first = s.cache->length() - config_.sliding_window + 1;  // the first slot that row 0 sees
+      const auto cut = [&](kernels::KeyRange seen, Index row) { return kernels::KeyRange{std::max(seen.begin, first + row), seen.end}; };
+      const auto visible = workspace.array<kernels::KeyRange>(s.rows);
+      for (Index row = 0; row < s.rows; ++row) {
+        visible[static_cast<std::size_t>(row)] = cut(s.visible[static_cast<std::size_t>(row)], row);
+      }
+      const auto extra = workspace.array<ExtraRange>(static_cast<Index>(s.extra_visible.size()));
+      std::ranges::transform(s.extra_visible, extra.begin(), [&](const ExtraRange& e) { return ExtraRange{e.row, cut(e.keys, e.row)}; });
+      s.visible = visible;
+      s.extra_visible = extra;
+    }
+    if (!sliding_positions_) return {sequences, full.angles};
+    return {sequences, turn(*sliding_positions_, full.sequences, positions, workspace)};
   }
   /// Cross-attention `index` for the sequences that have an image; for the others the layer is not there.
   template <class Observer>
@@ -233,6 +285,7 @@ class Decoder {
   DecoderConfig config_;
   Embedding embed_tokens_;  // [vocab_size, hidden_size]
   typename Recipe::Position positions_;
+  std::optional<typename Recipe::Position> sliding_positions_;  // of the sliding layers, where theirs are others
   std::vector<DecoderBlock<Recipe>> blocks_;                 // [layers with self-attention]
   std::vector<typename CrossBlockOf<Cross>::type> cross_;  // [layers with cross-attention]
   typename Recipe::Norm norm_;

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "duet/io/json.hpp"
+#include "duet/zoo/gemma.hpp"
 #include "duet/zoo/llava.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
 
@@ -27,7 +28,11 @@ auto with_family(const JsonView& config, Use&& use) {
                  known, got.empty() ? "is this the config.json of a transformers checkpoint?" : "Duet's zoo does not have this family");
   };
   if (type == "gpt2") return use(TypeTag<Gpt2>{});
-  if (type == "llama") return use(TypeTag<Llama>{});
+  for (const LlamaDefaults& listed : kLlamaDefaults) {
+    if (type == listed.model_type) return use(TypeTag<Llama>{});
+  }
+  if (type == "gemma") return use(TypeTag<Gemma>{});
+  if (type == "gemma2" || type == "gemma3_text") return use(TypeTag<Gemma2>{});
   if (type == "vit") return use(TypeTag<Vit>{});
   if (type == "clip") return use(TypeTag<Clip>{});
   if (type == "clip_vision_model") return use(TypeTag<ClipVision>{});
@@ -47,7 +52,7 @@ auto with_family(const JsonView& config, Use&& use) {
     if (inner("encoder") == "clip_vision_model") return use(TypeTag<ClipGpt2>{});
     throw unknown("encoder.model_type", inner("encoder"), "vit or clip_vision_model");
   }
-  throw unknown("model_type", type, "one of gpt2, llama, vit, clip, clip_vision_model, clip_text_model, llava, vision-encoder-decoder");
+  throw unknown("model_type", type, "one of gpt2, llama, mistral, phi3, qwen2, qwen3, gemma, gemma2, gemma3_text, vit, clip, clip_vision_model, clip_text_model, llava, vision-encoder-decoder");
 }
 
 }  // namespace duet
