@@ -42,6 +42,7 @@ struct VisionEncoderDecoderOf {
 
   static PromptRules rules(const JsonView& config) {
     PromptRules rules;
+    rules.picture_rows = PictureRows::kInMemory;
     rules.tokens_per_image = VisionTransformer<typename VisionFamily::Recipe>::num_features(VisionFamily::read_config(config.at("encoder")));
     rules.decoder_start_token_id = config.get_or<TokenId>("decoder_start_token_id", TextFamily::start_token_id(config.at("decoder")));
     return rules;

@@ -4,6 +4,7 @@
 
 #include "duet/io/json.hpp"
 #include "duet/zoo/gemma.hpp"
+#include "duet/zoo/blip.hpp"
 #include "duet/zoo/llava.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
 
@@ -46,6 +47,7 @@ auto with_family(const JsonView& config, Use&& use) {
     if (text == "gpt2") return use(TypeTag<LlavaGpt2>{});
     throw unknown("text_config.model_type", text, "llama or gpt2");
   }
+  if (type == "blip") return use(TypeTag<Blip>{});
   if (type == "vision-encoder-decoder") {
     const auto vision = inner("encoder"), text = inner("decoder");
     if (text != "gpt2" && text != "trocr") throw unknown("decoder.model_type", text, "gpt2 or trocr");
