@@ -35,6 +35,7 @@ class CheckpointFolder {
     }
     generation_config_ = read_optional("generation_config.json");
     preprocessor_config_ = read_optional("preprocessor_config.json");
+    processor_config_ = read_optional("processor_config.json");
   }
 
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
@@ -43,6 +44,8 @@ class CheckpointFolder {
   [[nodiscard]] JsonView generation_config() const { return {generation_config_, "generation_config.json"}; }
   /// preprocessor_config.json, or an empty object.
   [[nodiscard]] JsonView preprocessor_config() const { return {preprocessor_config_, "preprocessor_config.json"}; }
+  /// processor_config.json, or an empty object.
+  [[nodiscard]] JsonView processor_config() const { return {processor_config_, "processor_config.json"}; }
 
   /// Whether the folder lists such a file; it may still be a link that leads nowhere, which opening it will tell.
   [[nodiscard]] bool has(std::string_view file) const {
@@ -102,7 +105,7 @@ class CheckpointFolder {
   }
 
   std::filesystem::path path_;
-  nlohmann::json config_, generation_config_, preprocessor_config_;
+  nlohmann::json config_, generation_config_, preprocessor_config_, processor_config_;
 };
 
 }  // namespace duet

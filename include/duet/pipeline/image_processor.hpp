@@ -129,6 +129,9 @@ inline ImageProcessor::Defaults ImageProcessor::defaults_for(const JsonView& con
       {"Bit", shortest(224), Filter::kBicubic, true, clip_mean, clip_std},
       {"Llava", shortest(224), Filter::kBicubic, true, clip_mean, clip_std},
       {"Blip", square(384), Filter::kBicubic, false, clip_mean, clip_std},
+      {"LlavaNext", shortest(224), Filter::kBicubic, true, clip_mean, clip_std},
+      {"LlavaOnevision", square(384), Filter::kBicubic, false, clip_mean, clip_std},
+      {"Gemma3", square(224), Filter::kBilinear, false, half, half},
   };
   const auto type = config.get_any<std::string>({"image_processor_type", "feature_extractor_type"}, "");
   std::string name = type;
@@ -139,7 +142,7 @@ inline ImageProcessor::Defaults ImageProcessor::defaults_for(const JsonView& con
     if (defaults.name == name) return defaults;
   }
   throw Error(ErrorKind::kUnsupportedModel, config.where() + ": image_processor_type", type.empty() ? "nothing" : '"' + type + '"',
-              "ViT-, CLIP-, Siglip-, DeiT-, Bit-, Llava- or BlipImageProcessor");
+              "one that Duet knows");
 }
 
 inline TargetSize ImageProcessor::read_size(const JsonView& config, std::string_view key, const TargetSize& fallback) {

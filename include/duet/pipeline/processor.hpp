@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "duet/core/weights.hpp"
 #include "duet/fusion/image_rows.hpp"
 #include "duet/io/image.hpp"
 #include "duet/io/named_tensor.hpp"

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <utility>
+
+#include "duet/io/checkpoint_folder.hpp"
+#include "duet/pipeline/processors/arguments.hpp"
+
+namespace duet {
+
+/// Qwen2-VL and Qwen2.5-VL: a picture keeps its aspect, in a size whose edges are whole groups of patches.
+class Qwen2VlProcessor : public Processor {
+ public:
+  Qwen2VlProcessor(PromptRules rules, const CheckpointFolder& folder) : Processor(std::move(rules)) {
+    const JsonView vision = folder.config().object_or_empty("vision_config"), file = folder.preprocessor_config();
+    const auto read = [&](std::string_view key, std::string_view in_config, Index fallback) {
+      const auto value = file.get_or<Index>(key, vision.get_or<Index>(in_config, fallback));
+      if (value >= 1 && value <= 1024) return value;
+      throw Error(ErrorKind::kInvalidArgument, concat(file.where(), ": ", key), concat(value), "between 1 and 1024");
+    };
+    patch_size_ = read("patch_size", "patch_size", 14);
+    merge_size_ = read("merge_size", "spatial_merge_size", 2);
+    temporal_patch_size_ = read("temporal_patch_size", "temporal_patch_size", 2);
+  }
+
+  /// pixel_values hold patches in the order in which they are merged, each with every frame of a moment: the frames of a picture are equal.
+  [[nodiscard]] VisualInput from_arguments(const FindArgument& find) const override {
+    VisualInput input;
+    const auto pixels = detail::find_argument(find, "pixel_values", 2, "[patches, values of a patch]");
+    if (!pixels) return input;
+    const Argument grids = detail::get_argument(find, "image_grid_thw", 2, "[pictures, 3]");
+    const Index area = patch_size_ * patch_size_, frames = temporal_patch_size_;
+    if (grids.shape[1] != 3) throw detail::wrong_argument("image_grid_thw", grids, "[pictures, 3]");
+    if (pixels->shape[1] == 0 || pixels->shape[1] % (area * frames) != 0) {
+      throw detail::wrong_argument("pixel_values", *pixels, concat("[patches, channels · ", frames, " · ", patch_size_, "²]"));
+    }
+    input.num_channels = pixels->shape[1] / (area * frames);
+    Index done = 0;  // patches
+    for (Index i = 0; i < grids.shape[0]; ++i) {
+      const double* thw = grids.values.data() + 3 * i;
+      const auto whole = [&](double edge) { return edge >= 1.0 && edge <= 65536.0 && std::fmod(edge, static_cast<double>(merge_size_)) == 0.0; };
+      if (thw[0] != 1.0 || !whole(thw[1]) || !whole(thw[2]) || thw[1] * thw[2] > static_cast<double>(pixels->shape[0] - done)) {
+        throw Error(ErrorKind::kInvalidArgument, concat("inputs.image_grid_thw[", i, "]"), concat(thw[0], ", ", thw[1], ", ", thw[2]),
+                    concat("one moment, and edges in groups of ", merge_size_, " with all their patches"));
+      }
+      const auto rows = static_cast<Index>(thw[1]), cols = static_cast<Index>(thw[2]);
+      const PictureSize size{rows * patch_size_, cols * patch_size_};
+      input.add_picture(plan_of(size, size));
+      const std::span<float> out = input.add_crop(size);  // [channels, height, width]
+      for_each_patch(rows, cols, [&](Index patch, Index row, Index col) {
+        const double* from = pixels->values.data() + (done + patch) * pixels->shape[1];
+        for (Index c = 0; c < input.num_channels; ++c) {
+          for (Index y = 0; y < patch_size_; ++y) {
+            const double* line = from + c * frames * area + y * patch_size_;  // of the first frame
+            float* to = out.data() + (c * size.height + row * patch_size_ + y) * size.width + col * patch_size_;
+            std::transform(line, line + patch_size_, to, [](double value) { return static_cast<float>(value); });
+          }
+        }
+      });
+      done += rows * cols;
+    }
+    if (done != pixels->shape[0]) throw detail::wrong_argument("pixel_values", *pixels, concat("[", done, ", values of a patch]"));
+    return input;
+  }
+
+ private:
+  [[nodiscard]] PicturePlan plan_of(PictureSize original, PictureSize resized) const {
+    const Index group = patch_size_ * merge_size_;
+    return {.original = original, .resized = resized, .num_tokens = resized.height / group * (resized.width / group)};
+  }
+  /// visit(index in pixel_values, row, col) for every patch of a grid.
+  template <class Visit>
+  void for_each_patch(Index rows, Index cols, Visit&& visit) const {
+    Index patch = 0;
+    for (Index row = 0; row < rows; row += merge_size_) {
+      for (Index col = 0; col < cols; col += merge_size_) {
+        for (Index y = 0; y < merge_size_; ++y) {
+          for (Index x = 0; x < merge_size_; ++x) visit(patch++, row + y, col + x);
+        }
+      }
+    }
+  }
+
+  Index patch_size_ = 0, merge_size_ = 0, temporal_patch_size_ = 0;
+};
+
+}  // namespace duet
