@@ -98,7 +98,9 @@ duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::Processor&
   if (encoder_decoder && !inputs.pixel_values) {
     throw Error(ErrorKind::kInvalidArgument, file.tensors().where(), "no inputs.pixel_values", "the images to write about");
   }
-  const std::string ids_name = encoder_decoder ? "inputs.decoder_input_ids" : "inputs.input_ids";
+  // The decoder of an encoder-decoder has names of its own, except where it is the model's only text (BLIP).
+  const bool own_names = encoder_decoder && file.tensors().find("inputs.input_ids") == nullptr;
+  const std::string ids_name = own_names ? "inputs.decoder_input_ids" : "inputs.input_ids";
   if (const TensorView* ids = file.tensors().find(ids_name)) {
     if (ids->shape.size() != 2) {
       throw Error(ErrorKind::kShapeMismatch, ids_name, duet::shape_text(ids->shape), "[batch, length]");
@@ -106,9 +108,9 @@ duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::Processor&
     inputs.batch = ids->shape[0];
     inputs.length = ids->shape[1];
     for (const double value : numbers(*ids)) inputs.input_ids.push_back(integer<duet::TokenId>(value, ids_name));
-    const std::string mask = encoder_decoder ? "inputs.decoder_attention_mask" : "inputs.attention_mask";
+    const std::string mask = own_names ? "inputs.decoder_attention_mask" : "inputs.attention_mask";
     inputs.attention_mask = optional_integers<std::uint8_t>(file, mask, ids->shape);
-    const std::string positions = encoder_decoder ? "inputs.decoder_position_ids" : "inputs.position_ids";
+    const std::string positions = own_names ? "inputs.decoder_position_ids" : "inputs.position_ids";
     inputs.position_ids = optional_integers<Index>(file, positions, ids->shape);
   } else if (encoder_decoder) {  // as generation starts
     inputs.batch = inputs.pixel_values->num_pictures();

@@ -111,7 +111,7 @@ class PromptEncoder {
       whole = *text;
     } else {
       whole = rules.question_prefix;
-      for (Index i = 0; i < num_pictures; ++i) whole += rules.image_token + rules.image_suffix;
+      for (Index i = 0; i < num_pictures; ++i) whole += rules.image_prefix + rules.image_token + rules.image_suffix;
       whole += concat(text.value_or(rules.caption_question), rules.question_suffix);
     }
     return required_tokenizer().encode(expanded(whole, pictures), turn == Turn::kFirst ? SpecialTokens::kAdd : SpecialTokens::kNone);
