@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "duet/core/weights.hpp"
 #include "duet/kernels/interpolate.hpp"
 #include "duet/models/any_resolution.hpp"
 #include "duet/models/image_rows.hpp"
