@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "duet/core/matrix.hpp"
 #include "duet/core/token.hpp"
-#include "duet/kernels/attention.hpp"
+#include "duet/layers/kv_cache.hpp"
 
 namespace duet {
 
@@ -20,15 +22,24 @@ struct ImageRows {
   [[nodiscard]] bool empty() const noexcept { return rows.rows() == 0; }
 };
 
-/// A prompt as the decoder reads it: every vector has one entry per row.
+/// A prompt as the decoder reads it: a vector has one entry per row, unless it says otherwise.
 struct Prompt {
   std::vector<TokenId> ids;                       ///< image placeholders included, one per image row (method A)
   std::vector<Index> image_rows;                  ///< prompt rows that image tokens replace, in order (method A)
   std::vector<Index> positions;                   ///< position ids
   std::vector<kernels::KeyRange> visible;         ///< cache slots each row may see: causal plus bidirectional ranges
   std::vector<kernels::KeyRange> visible_images;  ///< image rows each row may see (method B)
+  std::vector<kernels::GridOffset> offsets;       ///< places of image rows in their picture (M-RoPE), or empty: all are zero
+  std::vector<ExtraRange> extra_visible;          ///< further slots, of rows that see more than one range, in the rows' order
+  std::vector<ExtraRange> extra_visible_images;   ///< further image rows, likewise
 
   [[nodiscard]] Index size() const noexcept { return static_cast<Index>(ids.size()); }
+
+  /// The furthest position of row i on any axis.
+  [[nodiscard]] Index furthest(Index i) const noexcept {
+    const auto at = static_cast<std::size_t>(i);
+    return positions[at] + (offsets.empty() ? 0 : std::max<Index>({0, offsets[at].dy, offsets[at].dx}));
+  }
 
   /// A causal prompt that begins where `length` positions have been read, seeing `num_image_rows` rows of memory.
   [[nodiscard]] static Prompt causal(std::vector<TokenId> ids, Index length = 0, Index num_image_rows = 0) {

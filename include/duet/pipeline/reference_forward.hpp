@@ -179,13 +179,27 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
     model.fuse(prompts.back(), per_entry[at], hidden.rows(b * length, length), memories[at], workspace);
   }
   record.set_groups(batch);
+  Index furthest = 0;  // the reference calls a batch as long as its longest entry
+  for (const Prompt& p : prompts) {
+    for (Index i = 0; i < length; ++i) furthest = std::max(furthest, p.furthest(i));
+  }
   std::vector<Sequence> sequences;
   for (Index b = 0; b < batch; ++b) {
     const auto at = static_cast<std::size_t>(b);
     const VisualMemory* memory = nullptr;
     if constexpr (kHasVision) memory = Model::FusionPolicy::memory_of(memories[at]);
     const Prompt& p = prompts[at];
-    sequences.push_back({&caches[at], memory, p.positions, p.visible, p.visible_images, b * length, length});
+    sequences.push_back({.cache = &caches[at],
+                         .memory = memory,
+                         .positions = p.positions,
+                         .visible = p.visible,
+                         .memory_spans = p.visible_images,
+                         .row_begin = b * length,
+                         .rows = length,
+                         .offsets = p.offsets,
+                         .extra_visible = p.extra_visible,
+                         .extra_memory = p.extra_visible_images,
+                         .length = furthest + 1});
   }
   decoder.forward(hidden, sequences, Phase::kPrefill, workspace, record);
   if (const float scale = decoder.config().embedding_scale; scale != 1.0f) record.add_scaled("embeds_unscaled", "embeds", 1.0f / scale);

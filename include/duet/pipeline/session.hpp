@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "duet/fusion/vision_language_model.hpp"
-#include "duet/pipeline/session_file.hpp"
+#include "duet/pipeline/read_rows.hpp"
 #include "duet/pipeline/text_model.hpp"
 
 namespace duet {
@@ -27,6 +27,9 @@ struct SessionOptions {
 ///
 /// `prefill` and `decode` keep a strong guarantee: when they throw, or an observer does, the session is as it was. After the
 /// constructor, `decode` allocates nothing. One session belongs to one thread at a time; sessions of one model may run in many.
+///
+/// A decoder may read long sequences otherwise than short ones (Decoder::switch_length). Where a session comes to be on the other
+/// side, by what it reads or after truncate(), it reads all its rows anew, as one prompt, into a second cache.
 template <class Model>
 class Session {
  public:
@@ -39,9 +42,9 @@ class Session {
         workspace_(compute),
         cache_(model.decoder().make_cache(options_.max_length, options_.kv_format)),
         memory_(empty_memory(options_.kv_format)),
-        logits_(1, model.decoder().vocab_size()) {
+        logits_(1, model.decoder().vocab_size()),
+        rows_({.views = kKeepsImages, .rows = can_switch()}, options_.max_length, model.decoder().hidden_size()) {
     workspace_.reserve(decode_bytes());
-    positions_.reserve(static_cast<std::size_t>(options_.max_length));
   }
   Session(const Model&&, Compute, SessionOptions) = delete;  // a session must not outlive its model
 
@@ -51,6 +54,8 @@ class Session {
   [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
   [[nodiscard]] std::size_t cache_bytes() const noexcept { return cache_.bytes(); }
   [[nodiscard]] const VisualMemory* visual_memory() const noexcept { return memory_of(memory_); }
+  /// The position of the row that is read next: behind the furthest so far, on any axis.
+  [[nodiscard]] Index next_position() const noexcept { return rows_.next_position(); }
 
   /// A memory without images.
   [[nodiscard]] static typename Model::Memory empty_memory(KeyValueFormat format) {
@@ -71,7 +76,12 @@ class Session {
     check(prompt);
     const Mark before = mark();
     try {
-      read(prompt, rows, observe);
+      if (must_switch(furthest_of(prompt) + 1)) {
+        static_cast<void>(read_anew(prompt, rows, observe));  // the former cache goes
+      } else {
+        read(prompt, rows, furthest_of(prompt) + 1, observe);
+        rows_.add(prompt, rows);
+      }
     } catch (...) {
       rewind(before);
       throw;
@@ -98,11 +108,14 @@ class Session {
   template <class Observer = NoObserver>
   static void decode_together(std::span<Session* const> sessions, std::span<const TokenId> ids, Observer&& observe = {}) {
     check_together(sessions, ids);
+    if (std::ranges::any_of(sessions, [](const Session* s) { return s->must_switch(s->next_position() + 1); })) {
+      return step_and_switch(sessions, ids, observe);
+    }
     if (sessions.empty()) return;
     try {
       step(sessions, ids, observe);
     } catch (...) {
-      for (Session* session : sessions) session->truncate(static_cast<Index>(session->positions_.size()));
+      for (Session* session : sessions) session->truncate(session->rows_.size());
       throw;
     }
   }
@@ -124,7 +137,7 @@ class Session {
   /// Forgets all rows from `length` on; what is read next follows the ones before. Images' memory stays.
   void truncate(Index length) noexcept {
     cache_.truncate(length);
-    positions_.resize(static_cast<std::size_t>(std::min(length, static_cast<Index>(positions_.size()))));
+    rows_.truncate(length);
   }
   /// Forgets the text and keeps the images' memory.
   void restart() noexcept { truncate(0); }
@@ -140,7 +153,8 @@ class Session {
     static_assert(kKeepsImages || std::is_empty_v<Memory>, "duet: a session with a memory of another kind has no file");
     state.metadata.merge(session_identity(*model_, options_.kv_format));
     for (Index i = 0; i < cache_.num_layers(); ++i) state.add(concat("layers.", i), cache_.layer(i), length());
-    state.add("positions", std::vector<std::int64_t>(positions_.begin(), positions_.end()));
+    rows_.save(state);
+    if (can_switch()) state.add("switched", std::vector<std::int64_t>{switched_ ? 1 : 0});
     state.tensors.push_back(NamedTensor::matrix("logits", logits_));
     if constexpr (kKeepsImages) {
       state.add("num_image_rows", std::vector<std::int64_t>{memory_.num_rows()});
@@ -153,22 +167,20 @@ class Session {
   ///         kMissingTensor, kShapeMismatch, kUnsupportedDtype; the session is then as it was
   void restore(const SessionFile& file) {
     for (const auto& [key, value] : session_identity(*model_, options_.kv_format)) file.expect(key, value);
-    const std::vector<std::int64_t> positions = file.numbers("positions");
-    const auto length = static_cast<Index>(positions.size());
+    Memory memory = empty_memory(options_.kv_format);
+    if constexpr (kKeepsImages) memory = read_memory(file);
+    const VisualMemory* const images = memory_of(memory);
+    const auto length = static_cast<Index>(file.numbers("positions").size());
     if (length > options_.max_length) {
       throw Error(ErrorKind::kContextFull, file.where(), concat(length, " positions"), concat("at most ", options_.max_length),
                   "start with a larger max_length");
     }
-    const Index end = model_->decoder().num_positions();
-    if (std::ranges::any_of(positions, [end](std::int64_t position) { return position < 0 || position >= end; })) {
-      throw Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor positions"), "one that the model does not have",
-                  concat("positions between 0 and ", end - 1));
-    }
+    const auto& decoder = model_->decoder();
+    ReadRows rows = rows_.load(file, options_.max_length, decoder.num_positions(), decoder.vocab_size(), images == nullptr ? 0 : images->num_rows());
+    const bool switched = can_switch() && file.numbers("switched") == std::vector<std::int64_t>{1};
     for (Index i = 0; i < cache_.num_layers(); ++i) file.check(concat("layers.", i), cache_.layer(i), length);
     const Index one_row[] = {1, logits_.cols()};
     const TensorView& logits = file.tensor("logits", DType::kF32, one_row);
-    Memory memory = empty_memory(options_.kv_format);
-    if constexpr (kKeepsImages) memory = read_memory(file);
     const auto& c = model_->decoder().config();
     const Index floats = length * c.num_key_value_heads * c.head_dim;  // of a layer's keys, and of its values
     workspace_.reserve(2 * (static_cast<std::size_t>(floats) * sizeof(float) + kAlignment));
@@ -177,7 +189,8 @@ class Session {
     std::memcpy(logits_.view().data(), logits.data, static_cast<std::size_t>(logits_.cols()) * sizeof(float));
     truncate(0);
     cache_.advance(length);
-    positions_.assign(positions.begin(), positions.end());
+    rows_ = std::move(rows);
+    switched_ = switched;
     memory_ = std::move(memory);
   }
   /// The session in a file of its own, which appears whole or not at all.
@@ -207,8 +220,10 @@ class Session {
     return memory;
   }
 
+  /// Runs a prompt behind what the cache holds. `length`: 1 + the furthest position of all.
   template <class Observer>
-  void read(const Prompt& prompt, const ImageRows& rows, Observer& observe) {
+  void read(const Prompt& prompt, const ImageRows& rows, Index length, Observer& observe) {
+    switched_ = length > model_->decoder().switch_length();
     const auto frame = workspace_.frame();
     const MatrixView hidden = workspace_.matrix(prompt.size(), model_->decoder().hidden_size());  // [prompt, hidden_size]
     model_->fuse(prompt, rows, hidden, memory_, workspace_);
@@ -217,17 +232,32 @@ class Session {
       const Index count = chunk(prompt, begin);
       const MatrixView part = hidden.rows(begin, count);
       const auto of = [&](const auto& values) {
+        if (values.empty()) return std::span(values);
         return std::span(values).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
       };
-      const Sequence sequence{&cache_, memory_of(memory_), of(prompt.positions), of(prompt.visible),
-                              of(prompt.visible_images), 0, count};
+      const auto extras_of = [&](std::span<const ExtraRange> extras) {
+        const auto first = std::ranges::lower_bound(extras, begin, {}, &ExtraRange::row);
+        const auto last = std::ranges::lower_bound(extras, begin + count, {}, &ExtraRange::row);
+        const auto mine = workspace_.array<ExtraRange>(last - first);
+        std::transform(first, last, mine.begin(), [&](const ExtraRange& e) { return ExtraRange{e.row - begin, e.keys}; });
+        return std::span<const ExtraRange>(mine);
+      };
+      const Sequence sequence{.cache = &cache_,
+                              .memory = memory_of(memory_),
+                              .positions = of(prompt.positions),
+                              .visible = of(prompt.visible),
+                              .memory_spans = of(prompt.visible_images),
+                              .rows = count,
+                              .offsets = of(prompt.offsets),
+                              .extra_visible = extras_of(prompt.extra_visible),
+                              .extra_memory = extras_of(prompt.extra_visible_images),
+                              .length = length};
       model_->decoder().forward(part, std::span(&sequence, 1), Phase::kPrefill, workspace_, observe);
       begin += count;
     }
     const MatrixView last = workspace_.matrix(1, hidden.cols());
     model_->decoder().normalize(hidden.rows(prompt.size() - 1, 1), last, workspace_);
     model_->decoder().logits(last, logits_, Phase::kPrefill, workspace_);
-    positions_.insert(positions_.end(), prompt.positions.begin(), prompt.positions.end());
   }
 
   template <class Observer>
@@ -245,9 +275,19 @@ class Session {
       Session& s = *sessions[i];
       const VisualMemory* memory = memory_of(s.memory_);
       visible[i] = {0, s.cache_.length() + 1};
-      images[i] = {0, memory == nullptr ? 0 : memory->num_rows()};
+      images[i] = s.rows_.view(memory == nullptr ? 0 : memory->num_rows());
       positions[i] = s.next_position();
-      sequences[i] = {&s.cache_, memory, {&positions[i], 1}, {&visible[i], 1}, {&images[i], 1}, static_cast<Index>(i), 1};
+      const auto extra = workspace.array<ExtraRange>(static_cast<Index>(s.rows_.extra_views().size()));
+      std::ranges::transform(s.rows_.extra_views(), extra.begin(), [](const ExtraRange& e) { return ExtraRange{0, e.keys}; });
+      sequences[i] = {.cache = &s.cache_,
+                      .memory = memory,
+                      .positions = {&positions[i], 1},
+                      .visible = {&visible[i], 1},
+                      .memory_spans = {&images[i], 1},
+                      .row_begin = static_cast<Index>(i),
+                      .rows = 1,
+                      .extra_memory = extra};
+      s.switched_ = s.is_long(positions[i] + 1);
     }
     model.decoder().forward(hidden, sequences, Phase::kDecode, workspace, observe);
     const MatrixView normed = workspace.matrix(count, hidden.cols());
@@ -256,12 +296,79 @@ class Session {
         count == 1 ? sessions.front()->logits_.view() : workspace.matrix(count, model.decoder().vocab_size());
     model.decoder().logits(normed, logits, Phase::kDecode, workspace);
     for (std::size_t i = 0; i < sessions.size(); ++i) {
-      sessions[i]->positions_.push_back(positions[i]);
+      sessions[i]->rows_.add(ids[i], positions[i], images[i]);
       if (count > 1) copy(logits.rows(static_cast<Index>(i), 1), sessions[i]->logits_);
     }
   }
 
-  [[nodiscard]] Index next_position() const noexcept { return positions_.empty() ? 0 : positions_.back() + 1; }
+  [[nodiscard]] bool can_switch() const noexcept { return model_->decoder().switch_length() < std::numeric_limits<Index>::max(); }
+  [[nodiscard]] bool is_long(Index length) const noexcept { return length > model_->decoder().switch_length(); }
+  /// Whether what the cache holds is of no use to a sequence of this length.
+  [[nodiscard]] bool must_switch(Index length) const noexcept { return cache_.length() > 0 && is_long(length) != switched_; }
+  /// The furthest position once a prompt is read.
+  [[nodiscard]] Index furthest_of(const Prompt& prompt) const noexcept {
+    Index furthest = next_position() - 1;
+    for (Index i = 0; i < prompt.size(); ++i) furthest = std::max(furthest, prompt.furthest(i));
+    return furthest;
+  }
+
+  /// The cache before all was read anew.
+  struct Former {
+    Session* session = nullptr;
+    KvCache cache;
+    Index length = 0;
+    bool switched = false;
+
+    void come_back() noexcept {
+      session->cache_ = std::move(cache);
+      session->switched_ = switched;
+      session->rows_.truncate(length);
+    }
+  };
+  /// Reads all rows and those of a prompt behind them into a new cache; the session is as it was if that fails.
+  template <class Observer>
+  [[nodiscard]] Former read_anew(const Prompt& prompt, const ImageRows& rows, Observer& observe) {
+    const auto [all, images] = rows_.together_with(prompt, rows);
+    KvCache fresh = model_->decoder().make_cache(options_.max_length, options_.kv_format);
+    Former former{this, std::exchange(cache_, std::move(fresh)), rows_.size(), switched_};
+    try {
+      read(all, kKeepsImages ? rows : images, furthest_of(prompt) + 1, observe);
+      rows_.add(prompt, rows);
+    } catch (...) {
+      former.come_back();
+      throw;
+    }
+    return former;
+  }
+  /// One more token where some sessions must read all anew: those alone, the others together.
+  template <class Observer>
+  static void step_and_switch(std::span<Session* const> sessions, std::span<const TokenId> ids, Observer& observe) {
+    std::vector<Former> formers;
+    std::vector<Session*> others;
+    std::vector<TokenId> others_ids;
+    try {
+      for (std::size_t i = 0; i < sessions.size(); ++i) {
+        Session& s = *sessions[i];
+        if (!s.must_switch(s.next_position() + 1)) {
+          others.push_back(&s);
+          others_ids.push_back(ids[i]);
+          continue;
+        }
+        formers.reserve(sessions.size());
+        Prompt prompt = Prompt::causal({ids[i]}, s.length());
+        prompt.positions = {s.next_position()};
+        const VisualMemory* memory = memory_of(s.memory_);
+        prompt.visible_images = {s.rows_.view(memory == nullptr ? 0 : memory->num_rows())};
+        for (const ExtraRange& extra : s.rows_.extra_views()) prompt.extra_visible_images.push_back({0, extra.keys});
+        formers.push_back(s.read_anew(prompt, {}, observe));
+      }
+      if (!others.empty()) step(std::span<Session* const>(others), others_ids, observe);
+    } catch (...) {
+      for (Former& former : formers) former.come_back();
+      for (Session* session : others) session->truncate(session->rows_.size());
+      throw;
+    }
+  }
 
   static SessionOptions checked(SessionOptions options, const Model& model) {
     const Index most = model.decoder().config().max_position_embeddings;
@@ -304,6 +411,10 @@ class Session {
     check_room(prompt.size());
     for (const TokenId id : prompt.ids) check_id(id);
     for (const Index position : prompt.positions) check_position(position);
+    for (std::size_t i = 0; i < prompt.offsets.size(); ++i) {
+      check_position(prompt.positions[i] + prompt.offsets[i].dy);
+      check_position(prompt.positions[i] + prompt.offsets[i].dx);
+    }
   }
 
   static void check_together(std::span<Session* const> sessions, std::span<const TokenId> ids) {
@@ -327,8 +438,11 @@ class Session {
   [[nodiscard]] Index chunk(const Prompt& prompt, Index begin) const {
     const Index read = cache_.length() - begin;  // slot of prompt row 0
     Index end = std::min(prompt.size(), begin + options_.prefill_chunk);
+    auto extra = std::ranges::lower_bound(prompt.extra_visible, begin, {}, &ExtraRange::row);
     for (Index i = begin; i < end; ++i) {
-      end = std::max(end, std::min(prompt.size(), prompt.visible[static_cast<std::size_t>(i)].end - read));
+      Index seen = prompt.visible[static_cast<std::size_t>(i)].end;
+      for (; extra != prompt.extra_visible.end() && extra->row == i; ++extra) seen = std::max(seen, extra->keys.end);
+      end = std::max(end, std::min(prompt.size(), seen - read));
     }
     return end - begin;
   }
@@ -346,8 +460,9 @@ class Session {
   Workspace workspace_;
   KvCache cache_;
   Memory memory_;
-  Matrix logits_;                 // [1, vocab_size]
-  std::vector<Index> positions_;  // of the rows read
+  Matrix logits_;          // [1, vocab_size]
+  ReadRows rows_;          // what the cache holds
+  bool switched_ = false;  // whether the cache's rows were read as those of a long sequence
 };
 
 }  // namespace duet
