@@ -206,29 +206,35 @@ void self_attention(const Attention<HeadNorm>& attention, ConstMatrixView x, std
   attention.attend(jobs, extras, attended, out, store, phase, workspace, AttentionTaps(observe, AttentionKind::kSelf, layer));
 }
 
-/// Self-attention of an encoder, without a cache: `group_rows` rows at a time see one another as `visible` says.
+/// Rows of an encoder that see one another, a crop's for instance: every row sees keys of its group alone.
+struct RowGroup {
+  Index begin = 0, count = 0;                 ///< rows [begin, begin + count)
+  std::span<const kernels::KeyRange> visible;  ///< of each row, counted from `begin` [count]
+};
+
+/// Self-attention of an encoder, without a cache: rows of one group see one another as its `visible` says. A row's bits do
+/// not depend on other groups.
 ///
-/// Shapes   x, out [groups * group_rows, hidden_size]; visible [group_rows], the same for every group
+/// Shapes   x, out [rows, hidden_size]
+/// Requires groups that lie one after another and cover all rows
 template <class HeadNorm>
-void grouped_attention(const Attention<HeadNorm>& attention, ConstMatrixView x, Index group_rows,
-                       std::span<const kernels::KeyRange> visible, const kernels::RotaryAngles& angles, MatrixView out,
-                       kernels::Store store, Workspace& workspace) {
+void grouped_attention(const Attention<HeadNorm>& attention, ConstMatrixView x, std::span<const RowGroup> groups,
+                       const kernels::RotaryAngles& angles, MatrixView out, kernels::Store store, Workspace& workspace) {
   const auto frame = workspace.frame();
   const auto heads = attention.project(x, angles, Phase::kPrefill, workspace);
   const MatrixView attended = workspace.matrix(x.rows(), heads.q.cols());
-  const Index groups = group_rows == 0 ? 0 : x.rows() / group_rows;
-  const Index num_pages = (group_rows + kernels::kPageSize - 1) / kernels::kPageSize;
-  const auto jobs = workspace.array<kernels::AttentionJob>(groups);
-  for (Index g = 0; g < groups; ++g) {
-    const MatrixView k = heads.k.rows(g * group_rows, group_rows), v = heads.v.rows(g * group_rows, group_rows);
+  const auto jobs = workspace.array<kernels::AttentionJob>(static_cast<Index>(groups.size()));
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const RowGroup& group = groups[g];
+    const MatrixView k = heads.k.rows(group.begin, group.count), v = heads.v.rows(group.begin, group.count);
+    const Index num_pages = (group.count + kernels::kPageSize - 1) / kernels::kPageSize;
     const auto keys = workspace.array<const std::byte*>(num_pages), values = workspace.array<const std::byte*>(num_pages);
     for (Index page = 0; page < num_pages; ++page) {
       keys[static_cast<std::size_t>(page)] = std::as_bytes(k.row(page * kernels::kPageSize)).data();
       values[static_cast<std::size_t>(page)] = std::as_bytes(v.row(page * kernels::kPageSize)).data();
     }
     const auto pages = kernels::KeyValuePages::plain(attention.config().head_dim, keys.data(), k.stride(), values.data(), v.stride());
-    jobs[static_cast<std::size_t>(g)] = {heads.q.rows(g * group_rows, group_rows), pages, visible,
-                                         attended.rows(g * group_rows, group_rows), {}};
+    jobs[g] = {heads.q.rows(group.begin, group.count), pages, group.visible, attended.rows(group.begin, group.count), {}};
   }
   attention.attend(jobs, attended, out, store, Phase::kPrefill, workspace);
 }

@@ -131,6 +131,12 @@ std::vector<Index> read_sliding_layers(const JsonView& config, Index num_hidden_
   return layers;
 }
 
+/// How many labels a classifier tells apart.
+inline Index read_num_labels(const JsonView& config) {
+  if (config.contains("id2label")) return static_cast<Index>(config.at("id2label").json().size());
+  return config.get_or<Index>("num_labels", 2);
+}
+
 /// Whether `key` holds a true boolean, as a requirement for biases.
 inline Weights::Bias read_bias(const JsonView& config, std::string_view key, bool fallback) {
   return config.get_or(key, fallback) ? Weights::Bias::kRequired : Weights::Bias::kNone;
