@@ -46,12 +46,6 @@ class EncoderBlock {
     attention_.for_each_weight(visit);
     feed_forward_.for_each_weight(visit);
   }
-  /// Calls visit(weight) for every matrix.
-  template <class Visit>
-  void for_each_weight(Visit&& visit) const {
-    attention_.for_each_weight(visit);
-    feed_forward_.for_each_weight(visit);
-  }
 
  private:
   /// hidden += scale(branch); without a scale the branch's last matmul adds.
