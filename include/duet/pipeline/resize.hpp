@@ -49,21 +49,26 @@ inline double filter_value(Filter filter, double x) {
   }
 }
 
-/// One axis of a resize: for each output pixel the first input pixel and fixed-point weights.
+/// Pixels [begin, begin + count) along an axis.
+struct PixelRange {
+  Index begin = 0, count = 0;
+};
+
+/// One axis of a resize: for each output pixel that is wanted the first input pixel and fixed-point weights.
 struct ResizeAxis {
   static constexpr int kBits = 32 - 8 - 2;  // 8 bits of result, 2 of head room for overshooting filters
   Index taps = 0;                           ///< weights kept for each output
-  std::vector<Index> first, count;          ///< [output size]
-  std::vector<std::int32_t> weights;        ///< [output size, taps]
+  std::vector<Index> first, count;          ///< [wanted outputs]
+  std::vector<std::int32_t> weights;        ///< [wanted outputs, taps]
 
-  ResizeAxis(Index from, Index to, Filter filter) {
+  ResizeAxis(Index from, Index to, PixelRange wanted, Filter filter) {
     const double scale = static_cast<double>(from) / static_cast<double>(to), filter_scale = std::max(scale, 1.0);
     const double support = filter_support(filter) * filter_scale;  // grows when shrinking: antialiasing
     taps = std::min(from, static_cast<Index>(std::ceil(support)) * 2 + 1);
-    weights.resize(static_cast<std::size_t>(to * taps));
+    weights.resize(static_cast<std::size_t>(wanted.count * taps));
     std::vector<double> exact(static_cast<std::size_t>(taps));
-    for (Index i = 0; i < to; ++i) {
-      const double center = (static_cast<double>(i) + 0.5) * scale;
+    for (Index i = 0; i < wanted.count; ++i) {
+      const double center = (static_cast<double>(wanted.begin + i) + 0.5) * scale;
       const Index begin = std::max<Index>(0, static_cast<Index>(center - support + 0.5));
       const Index end = std::min(from, static_cast<Index>(center + support + 0.5));
       double sum = 0.0;
@@ -81,6 +86,12 @@ struct ResizeAxis {
       first.push_back(begin);
       count.push_back(end - begin);
     }
+  }
+
+  /// The input pixels that are looked at.
+  [[nodiscard]] PixelRange inputs() const {
+    const Index begin = first.front();  // windows move forward only
+    return {begin, first.back() + count.back() - begin};
   }
 };
 
@@ -113,8 +124,8 @@ inline std::vector<std::uint8_t> resize_rows(std::span<const std::uint8_t> pixel
   return out;
 }
 
-/// Columns: [from, width, 3] to [to, width, 3]; row by row, so that compilers see plain loops.
-inline std::vector<std::uint8_t> resize_columns(std::span<const std::uint8_t> pixels, Index width, const ResizeAxis& axis) {
+/// Columns: [from, width, 3] to [to, width, 3]; row by row, so that compilers see plain loops. `pixels` begin with row `begin`.
+inline std::vector<std::uint8_t> resize_columns(std::span<const std::uint8_t> pixels, Index width, Index begin, const ResizeAxis& axis) {
   const auto to = static_cast<Index>(axis.first.size());
   const Index row_size = width * 3;
   std::vector<std::uint8_t> out(static_cast<std::size_t>(to * row_size));
@@ -124,7 +135,7 @@ inline std::vector<std::uint8_t> resize_columns(std::span<const std::uint8_t> pi
     std::ranges::fill(sums, 1 << (ResizeAxis::kBits - 1));
     for (Index j = 0; j < axis.count[i]; ++j) {
       const std::int32_t w = axis.weights[static_cast<std::size_t>(y * axis.taps + j)];
-      const std::uint8_t* row = pixels.data() + (axis.first[i] + j) * row_size;
+      const std::uint8_t* row = pixels.data() + (axis.first[i] - begin + j) * row_size;
       for (Index x = 0; x < row_size; ++x) sums[static_cast<std::size_t>(x)] += row[x] * w;
     }
     for (Index x = 0; x < row_size; ++x) out[static_cast<std::size_t>(y * row_size + x)] = clip8(sums[static_cast<std::size_t>(x)]);
@@ -134,49 +145,66 @@ inline std::vector<std::uint8_t> resize_columns(std::span<const std::uint8_t> pi
 
 }  // namespace detail
 
-/// A picture at another size, bit for bit as Pillow's Image.resize makes it: separable, antialiased when shrinking, each
-/// pass in 8-bit fixed point and rounded to 8 bits.
+/// The part [top, top + part_height) x [left, left + part_width) of a picture at another size, bit for bit as Pillow's Image.resize
+/// makes it: separable, antialiased when shrinking, each pass in 8-bit fixed point and rounded to 8 bits. The whole is never made.
 ///
 /// Units   pixels
-/// Errors  kInvalidArgument for a size of less than one pixel or beyond 100 megapixels, and for a picture so long and narrow
-///         that the step between the passes is beyond 400
-/// Cost    width · height_in · taps + width · height · taps multiply-adds per channel
+/// Requires  a part within [height, width]
+/// Errors  kInvalidArgument for a size of less than one pixel, for a part beyond 100 megapixels, and for a picture so long and
+///         narrow that the step between the passes is beyond 400
+/// Cost    part_width · rows looked at · taps + part_width · part_height · taps multiply-adds per channel
 /// Source  Pillow, Resample.c and Geometry.c (nearest)
-inline Image resize(const Image& image, Index width, Index height, Filter filter) {
+inline Image resize_part(const Image& image, Index width, Index height, Filter filter, Index top, Index left, Index part_height, Index part_width) {
   constexpr Index kMaxPixels = Image::kMaxPixels;
-  if (width < 1 || height < 1 || width > kMaxPixels / height) {
-    throw Error(ErrorKind::kInvalidArgument, "resize", concat(width, " x ", height), "at least 1 x 1 and at most 100 megapixels");
+  if (part_width < 1 || part_height < 1 || part_width > kMaxPixels / part_height) {
+    throw Error(ErrorKind::kInvalidArgument, "resize", concat(part_width, " x ", part_height), "at least 1 x 1 and at most 100 megapixels");
   }
-  if (width > 4 * kMaxPixels / image.height()) {
-    throw Error(ErrorKind::kInvalidArgument, "resize", concat("a picture of ", image.width(), " x ", image.height()),
-                concat("one that is less long for a width of ", width), "crop it");
-  }
+  const detail::PixelRange rows{top, part_height}, columns{left, part_width};
   if (filter == Filter::kNearest) {
-    std::vector<std::uint8_t> out(static_cast<std::size_t>(width * height * 3));
-    const auto sources = [](Index from, Index to) {
+    std::vector<std::uint8_t> out(static_cast<std::size_t>(part_width * part_height * 3));
+    const auto sources = [](Index from, Index to, detail::PixelRange wanted) {
       const double scale = static_cast<double>(from) / static_cast<double>(to);
       std::vector<Index> result;
       double at = scale * 0.5;  // stepped, not multiplied, so that halves round as Pillow's do
-      for (Index i = 0; i < to; ++i, at += scale) result.push_back(std::min(from - 1, static_cast<Index>(at)));
+      for (Index i = 0; i < wanted.begin + wanted.count; ++i, at += scale) {
+        if (i >= wanted.begin) result.push_back(std::min(from - 1, static_cast<Index>(at)));
+      }
       return result;
     };
-    const std::vector<Index> rows = sources(image.height(), height), columns = sources(image.width(), width);
-    for (Index y = 0; y < height; ++y) {
-      for (Index x = 0; x < width; ++x) {
-        const Index from = rows[static_cast<std::size_t>(y)] * image.width() + columns[static_cast<std::size_t>(x)];
-        std::copy_n(image.rgb().begin() + 3 * from, 3, out.begin() + 3 * (y * width + x));
+    const std::vector<Index> ys = sources(image.height(), height, rows), xs = sources(image.width(), width, columns);
+    for (Index y = 0; y < part_height; ++y) {
+      for (Index x = 0; x < part_width; ++x) {
+        const Index from = ys[static_cast<std::size_t>(y)] * image.width() + xs[static_cast<std::size_t>(x)];
+        std::copy_n(image.rgb().begin() + 3 * from, 3, out.begin() + 3 * (y * part_width + x));
       }
     }
-    return Image::from_rgb(out, width, height);
+    return Image::from_rgb(out, part_width, part_height);
   }
-  std::vector<std::uint8_t> pixels(image.rgb().begin(), image.rgb().end());
+  // The rows that the second pass looks at; all of an axis that keeps its size are copied.
+  const detail::ResizeAxis vertical(image.height(), height, rows, filter);
+  const detail::PixelRange looked = height == image.height() ? rows : vertical.inputs();
+  if (part_width > 4 * kMaxPixels / looked.count) {
+    throw Error(ErrorKind::kInvalidArgument, "resize", concat("a picture of ", image.width(), " x ", image.height()),
+                concat("one that is less long for a width of ", width), "crop it");
+  }
+  const auto line = static_cast<std::size_t>(3 * image.width());
+  const auto used = image.rgb().subspan(static_cast<std::size_t>(looked.begin) * line, static_cast<std::size_t>(looked.count) * line);
+  std::vector<std::uint8_t> pixels;  // [looked.count, part_width, 3]
   if (width != image.width()) {
-    pixels = detail::resize_rows(pixels, image.height(), image.width(), detail::ResizeAxis(image.width(), width, filter));
+    pixels = detail::resize_rows(used, looked.count, image.width(), detail::ResizeAxis(image.width(), width, columns, filter));
+  } else {
+    pixels.resize(static_cast<std::size_t>(looked.count * part_width * 3));
+    for (Index y = 0; y < looked.count; ++y) {
+      std::copy_n(used.begin() + 3 * (y * image.width() + left), 3 * part_width, pixels.begin() + 3 * y * part_width);
+    }
   }
-  if (height != image.height()) {
-    pixels = detail::resize_columns(pixels, width, detail::ResizeAxis(image.height(), height, filter));
-  }
-  return Image::from_rgb(pixels, width, height);
+  if (height != image.height()) pixels = detail::resize_columns(pixels, part_width, looked.begin, vertical);
+  return Image::from_rgb(pixels, part_width, part_height);
+}
+
+/// A whole picture at another size: see resize_part.
+inline Image resize(const Image& image, Index width, Index height, Filter filter) {
+  return resize_part(image, width, height, filter, 0, 0, height, width);
 }
 
 }  // namespace duet

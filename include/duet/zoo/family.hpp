@@ -105,6 +105,12 @@ inline RopeConfig read_rope(const JsonView& config, RopeDefaults defaults, std::
   return rope;
 }
 
+/// How many labels a classifier tells apart.
+inline Index read_num_labels(const JsonView& config) {
+  if (config.contains("id2label")) return static_cast<Index>(config.at("id2label").json().size());
+  return config.get_or<Index>("num_labels", 2);
+}
+
 /// The layers with a sliding window: as layer_types lists them (new), else those of which slides(i) holds (old).
 /// Errors  kConfigMismatch for a list of another length; kUnsupportedModel for a type of layer that is not known
 template <class Slides>

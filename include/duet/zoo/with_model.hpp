@@ -1,11 +1,15 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "duet/io/json.hpp"
+#include "duet/zoo/dinov2.hpp"
 #include "duet/zoo/gemma.hpp"
 #include "duet/zoo/blip2.hpp"
 #include "duet/zoo/llava.hpp"
+#include "duet/zoo/siglip.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
 
 namespace duet {
@@ -35,6 +39,16 @@ auto with_family(const JsonView& config, Use&& use) {
   if (type == "gemma") return use(TypeTag<Gemma>{});
   if (type == "gemma2" || type == "gemma3_text") return use(TypeTag<Gemma2>{});
   if (type == "vit") return use(TypeTag<Vit>{});
+  if (type == "dinov2") {
+    return config.get_or("use_swiglu_ffn", false) ? use(TypeTag<Dinov2Swiglu>{}) : use(TypeTag<Dinov2>{});
+  }
+  if (type == "siglip") {
+    const auto architectures = config.get_or("architectures", std::vector<std::string>());
+    const bool classifies = std::ranges::find(architectures, "SiglipForImageClassification") != architectures.end();
+    return classifies ? use(TypeTag<SiglipVision>{}) : use(TypeTag<Siglip>{});
+  }
+  if (type == "siglip_vision_model") return use(TypeTag<SiglipVision>{});
+  if (type == "siglip_text_model") return use(TypeTag<SiglipText>{});
   if (type == "clip") return use(TypeTag<Clip>{});
   if (type == "clip_vision_model") return use(TypeTag<ClipVision>{});
   if (type == "clip_text_model") return use(TypeTag<ClipText>{});
@@ -60,7 +74,9 @@ auto with_family(const JsonView& config, Use&& use) {
     if (vision == "clip_vision_model" && text == "gpt2") return use(TypeTag<ClipGpt2>{});
     throw unknown("encoder.model_type", vision, text == "gpt2" ? "vit or clip_vision_model" : "vit");
   }
-  throw unknown("model_type", type, "one of gpt2, llama, mistral, phi3, qwen2, qwen3, gemma, gemma2, gemma3_text, vit, clip, clip_vision_model, clip_text_model, llava, vision-encoder-decoder");
+  throw unknown("model_type", type,
+                "one of gpt2, llama, mistral, phi3, qwen2, qwen3, gemma, gemma2, gemma3_text, vit, dinov2, siglip, siglip_vision_model, "
+                "siglip_text_model, clip, clip_vision_model, clip_text_model, llava, vision-encoder-decoder");
 }
 
 }  // namespace duet

@@ -11,7 +11,18 @@ Image striped(Index width, Index height) {
   return Image::from_rgb(rgb, width, height);
 }
 
-PixelValues processed(const nlohmann::json& config, const Image& image) { return ImageProcessor(JsonView(config, "preprocessor_config.json")).process(image); }
+struct Pixels {
+  Index height = 0, width = 0;
+  std::vector<float> values;
+};
+
+Pixels processed(const nlohmann::json& config, const Image& image) {
+  const ImageProcessor processor(JsonView(config, "preprocessor_config.json"));
+  const PictureSize size = processor.output_size({image.height(), image.width()});
+  Pixels pixels{size.height, size.width, std::vector<float>(static_cast<std::size_t>(3 * size.height * size.width))};
+  processor.process(image, pixels.values);
+  return pixels;
+}
 
 TEST(ImageProcessor, ReadsOldAndNewSpellingsOfSize) {
   const Image image = striped(40, 20);
@@ -82,10 +93,32 @@ TEST(ImageProcessor, WrongConfigsAreErrors) {
 
 TEST(ImageProcessor, LongPicturesDoNotTakeAllMemory) {
   const Image line = striped(1, 1'000'000);
-  EXPECT_THROW(processed({{"image_processor_type", "CLIPImageProcessor"}, {"size", 224}}, line), Error);
+  EXPECT_THROW(processed({{"image_processor_type", "CLIPImageProcessor"}, {"size", 224}, {"do_center_crop", false}}, line), Error);
   EXPECT_THROW(processed({{"image_processor_type", "LlavaImageProcessor"}, {"do_pad", true}}, line), Error);
   EXPECT_THROW(processed({{"image_processor_type", "ViTImageProcessor"}, {"size", 500}}, line), Error);
   EXPECT_EQ(resize(line, 1, 1, Filter::kLanczos).height(), 1);
+}
+
+TEST(ImageProcessor, MakesOnlyTheCropOfALongPicture) {
+  // 1'000'000 · 24 by 24 pixels as a whole; the crop is the middle of a picture that is the same all along.
+  std::vector<std::uint8_t> rgb;
+  for (Index i = 0; i < 1'000'000; ++i) rgb.insert(rgb.end(), {10, 20, 30});
+  const auto pixels = processed({{"image_processor_type", "CLIPImageProcessor"}, {"size", 24}, {"crop_size", 16}, {"do_rescale", false}, {"do_normalize", false}},
+                                Image::from_rgb(rgb, 1'000'000, 1));
+  EXPECT_EQ(pixels.values.size(), 3u * 16 * 16);
+  EXPECT_EQ(pixels.values.front(), 10.0f);
+  EXPECT_EQ(pixels.values.back(), 30.0f);
+}
+
+TEST(ResizePart, IsThatPartOfTheWhole) {
+  const Image image = striped(57, 31);
+  for (const Filter filter : {Filter::kNearest, Filter::kBox, Filter::kBilinear, Filter::kHamming, Filter::kBicubic, Filter::kLanczos}) {
+    for (const auto& [w, h] : {std::pair<Index, Index>{20, 90}, {57, 12}, {80, 31}, {57, 31}}) {
+      const Image whole = window(resize(image, w, h, filter), 5, 7, {6, 11});
+      const Image part = resize_part(image, w, h, filter, 5, 7, 6, 11);
+      EXPECT_TRUE(std::ranges::equal(part.rgb(), whole.rgb())) << w << " x " << h << " by " << static_cast<int>(filter);
+    }
+  }
 }
 
 TEST(Resize, KeepsConstantColoursAndExtremeShapes) {

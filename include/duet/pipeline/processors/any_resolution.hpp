@@ -1,6 +1,8 @@
 #pragma once
 
 #include <charconv>
+#include <cmath>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -9,7 +11,9 @@
 
 #include "duet/io/checkpoint_folder.hpp"
 #include "duet/models/any_resolution.hpp"
+#include "duet/pipeline/image_processor.hpp"
 #include "duet/pipeline/processors/arguments.hpp"
+#include "duet/pipeline/processors/layout.hpp"
 
 namespace duet {
 
@@ -37,6 +41,16 @@ class AnyResolutionProcessor : public Processor {
         throw Error(ErrorKind::kInvalidArgument, "config.json: vision_aspect_ratio", '"' + aspect + '"', "anyres_max_N");
       }
     }
+    if (folder.has("preprocessor_config.json")) {
+      const JsonView file = folder.preprocessor_config();
+      one_.emplace(file);
+      filter_ = read_filter(file, Filter::kBicubic);
+      // A tile is prepared as any picture is, but it must come out in the size that the encoder reads.
+      if (const PictureSize size = one_->output_size({tile_, tile_}); size != PictureSize{tile_, tile_}) {
+        throw Error(ErrorKind::kConfigMismatch, file.where(), concat("tiles of ", size.height, " x ", size.width),
+                    concat(tile_, " x ", tile_, ", vision_config.image_size"));
+      }
+    }
     read_canvases(folder.preprocessor_config().contains("image_grid_pinpoints") ? folder.preprocessor_config() : config, onevision);
   }
 
@@ -53,6 +67,30 @@ class AnyResolutionProcessor : public Processor {
             .num_tokens = base_tokens_ + kept.height * (kept.width + 1)};
   }
 
+  /// Errors  kFileNotReadable without preprocessor_config.json
+  void process(const Image& picture, VisualInput& input) const override {
+    const PicturePlan planned = plan({picture.height(), picture.width()});
+    const Image canvas = seen(picture);
+    input.add_picture(planned);
+    one_->process(resize(picture, tile_, tile_, filter_), input.add_crop({tile_, tile_}));
+    for (Index i = 0; i + 1 < planned.num_crops; ++i) {
+      const Index row = i / planned.tile_cols, col = i % planned.tile_cols;
+      one_->process(window(canvas, row * tile_, col * tile_, {tile_, tile_}), input.add_crop({tile_, tile_}));
+    }
+  }
+  /// The canvas, with the picture in its middle.
+  [[nodiscard]] Image seen(const Image& picture) const override {
+    if (!one_) throw Error(ErrorKind::kFileNotReadable, "preprocessor_config.json", "nothing", "one, to prepare images", "is the download complete?");
+    const PictureSize canvas = plan({picture.height(), picture.width()}).resized, size = fitted({picture.height(), picture.width()}, canvas);
+    const Image image = resize(picture, size.width, size.height, filter_);
+    return window(image, -((canvas.height - size.height) / 2), -((canvas.width - size.width) / 2), canvas);
+  }
+
+  [[nodiscard]] std::vector<NamedTensor> tensors(const VisualInput& input) const override {
+    Index most = 0;
+    for (const PicturePlan& picture : input.pictures) most = std::max(most, picture.num_crops);
+    return {detail::padded_pictures(input, most), detail::sizes_tensor("image_sizes", input, [](const PicturePlan& picture) { return picture.original; })};
+  }
   /// pixel_values [pictures, crops, channels, tile, tile] are padded to the most crops; image_sizes are those of the pictures as they came.
   [[nodiscard]] VisualInput from_arguments(const FindArgument& find) const override {
     VisualInput input;
@@ -73,6 +111,14 @@ class AnyResolutionProcessor : public Processor {
   }
 
  private:
+  /// The largest size of the picture's aspect within a canvas.
+  static PictureSize fitted(PictureSize size, PictureSize canvas) {
+    const auto height = static_cast<double>(size.height), width = static_cast<double>(size.width);
+    const double scale_x = static_cast<double>(canvas.width) / width, scale_y = static_cast<double>(canvas.height) / height;
+    const auto up = [](double edge, Index most) { return std::clamp<Index>(static_cast<Index>(std::ceil(edge)), 1, most); };
+    if (scale_x < scale_y) return {up(height * scale_x, canvas.height), canvas.width};
+    return {canvas.height, up(width * scale_y, canvas.width)};
+  }
   void read_canvases(const JsonView& source, bool onevision) {
     if (!source.contains("image_grid_pinpoints")) {
       if (onevision) {
@@ -98,6 +144,8 @@ class AnyResolutionProcessor : public Processor {
   Index base_tokens_ = 0;  ///< image tokens of the tile with the whole picture
   Index max_tiles_ = 0;    ///< tiles' worth of tokens that a picture may become, roughly; 0: any number
   std::vector<PictureSize> canvases_;
+  std::optional<ImageProcessor> one_;  ///< prepares a tile
+  Filter filter_ = Filter::kBicubic;
 };
 
 }  // namespace duet

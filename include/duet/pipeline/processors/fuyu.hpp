@@ -1,8 +1,11 @@
 #pragma once
 
+#include <algorithm>
+#include <string>
 #include <utility>
 
 #include "duet/io/checkpoint_folder.hpp"
+#include "duet/pipeline/preprocessor_config.hpp"
 #include "duet/pipeline/processors/arguments.hpp"
 
 namespace duet {
@@ -11,8 +14,62 @@ namespace duet {
 class FuyuProcessor : public Processor {
  public:
   FuyuProcessor(PromptRules rules, const CheckpointFolder& folder) : Processor(std::move(rules)) {
-    patch_size_ = folder.config().get_or<Index>("patch_size", 30);
-    if (patch_size_ < 1) throw Error(ErrorKind::kInvalidArgument, "config.json: patch_size", concat(patch_size_), "at least 1");
+    const JsonView file = folder.preprocessor_config();
+    patch_size_ = read_between(folder.config(), "patch_size", 30, 1, 1024);
+    do_resize_ = file.get_or("do_resize", true);
+    // The first files said target_height and target_width.
+    const TargetSize size = read_size(file, "size", {read_between(file, "target_height", 1080, 1, Image::kLongestSquareEdge),
+                                                     read_between(file, "target_width", 1920, 1, Image::kLongestSquareEdge), {}, {}});
+    most_ = {size.height.value_or(1080), size.width.value_or(1920)};
+    if (most_.height % patch_size_ != 0 || most_.width % patch_size_ != 0) {
+      throw Error(ErrorKind::kInvalidArgument, concat(file.where(), ": size"), concat(most_.height, " x ", most_.width),
+                  concat("edges in multiples of patch_size, ", patch_size_));
+    }
+    padding_ = file.get_or("padding_value", 1.0);
+    filter_ = read_filter(file, Filter::kBilinear);
+    scale_ = PixelScale(file, kHalves, kHalves);
+  }
+
+  /// Errors  kInvalidArgument for a picture that is too large where none are resized
+  [[nodiscard]] PicturePlan plan(PictureSize size) const override {
+    const PictureSize fits = fitted(size);
+    if (fits.height > most_.height || fits.width > most_.width) {
+      throw Error(ErrorKind::kInvalidArgument, "image", concat(size.width, " x ", size.height), concat("at most ", most_.width, " x ", most_.height), "resize it");
+    }
+    const auto up = [this](Index edge) { return (edge + patch_size_ - 1) / patch_size_ * patch_size_; };
+    return plan_of(size, {up(fits.height), up(fits.width)});
+  }
+  void process(const Image& picture, VisualInput& input) const override {
+    const PicturePlan planned = plan({picture.height(), picture.width()});
+    input.add_picture(planned);
+    scale_.write(scaled(picture), 0, 0, planned.resized, input.add_crop(planned.resized), padding_);
+  }
+  [[nodiscard]] Image seen(const Image& picture) const override {
+    const auto grey = static_cast<std::uint8_t>(std::clamp(padding_, 0.0, 255.0));
+    return window(scaled(picture), 0, 0, plan({picture.height(), picture.width()}).resized, {grey, grey, grey});
+  }
+
+  /// The patches of all pictures, and where they lie among image tokens and ends of rows.
+  [[nodiscard]] std::vector<NamedTensor> tensors(const VisualInput& input) const override {
+    std::vector<float> patches;
+    std::vector<std::int64_t> indices;
+    Index count = 0;
+    for (Index i = 0; i < input.num_crops(); ++i) {
+      const PictureSize size = input.crops[static_cast<std::size_t>(i)].size;
+      const std::span<const float> pixels = input.crop(i);
+      for (Index row = 0; row < size.height; row += patch_size_) {
+        for (Index col = 0; col < size.width; col += patch_size_) {
+          for (Index at = 0; at < patch_size_ * patch_size_; ++at) {
+            const Index y = row + at / patch_size_, x = col + at % patch_size_;
+            for (Index c = 0; c < input.num_channels; ++c) patches.push_back(pixels[static_cast<std::size_t>((c * size.height + y) * size.width + x)]);
+          }
+          indices.push_back(count++);
+        }
+        indices.push_back(-1);
+      }
+    }
+    return {NamedTensor::floats("image_patches", {count, input.num_channels * patch_size_ * patch_size_}, patches),
+            NamedTensor::int64s("image_patch_indices", {static_cast<Index>(indices.size())}, indices)};
   }
 
   /// image_patches: for each picture "image_patches.I" [patches, height · width · channels]; where the rows of patches end is what
@@ -58,7 +115,24 @@ class FuyuProcessor : public Processor {
     return {.original = original, .resized = padded, .num_tokens = padded.height / patch_size_ * (padded.width / patch_size_)};
   }
 
+  /// Only made smaller, never larger.
+  [[nodiscard]] PictureSize fitted(PictureSize size) const {
+    if (!do_resize_ || (size.height <= most_.height && size.width <= most_.width)) return size;
+    const auto height = static_cast<double>(size.height), width = static_cast<double>(size.width);
+    const double scale = std::min(static_cast<double>(most_.height) / height, static_cast<double>(most_.width) / width);
+    return {std::max<Index>(1, static_cast<Index>(height * scale)), std::max<Index>(1, static_cast<Index>(width * scale))};
+  }
+  [[nodiscard]] Image scaled(const Image& picture) const {
+    const PictureSize size{picture.height(), picture.width()}, fits = fitted(size);
+    return fits == size ? picture : resize(picture, fits.width, fits.height, filter_);
+  }
+
   Index patch_size_ = 0;
+  PictureSize most_;
+  bool do_resize_ = true;
+  double padding_ = 1.0;  ///< of 0 … 255
+  Filter filter_ = Filter::kBilinear;
+  PixelScale scale_;
 };
 
 }  // namespace duet

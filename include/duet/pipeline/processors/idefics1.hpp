@@ -1,16 +1,19 @@
 #pragma once
 
+#include <string>
 #include <utility>
 
-#include "duet/io/checkpoint_folder.hpp"
 #include "duet/pipeline/processors/arguments.hpp"
+#include "duet/pipeline/single_view_processor.hpp"
 
 namespace duet {
 
-/// Idefics (Laurençon et al. 2023, 2306.16527): every picture is stretched to one square.
-class Idefics1Processor : public Processor {
+/// Idefics (Laurençon et al. 2023, 2306.16527): every picture is stretched to one square; a text row sees the picture before it.
+class Idefics1Processor : public SingleViewProcessor {
  public:
-  Idefics1Processor(PromptRules rules, const CheckpointFolder&) : Processor(std::move(rules)) {}
+  using SingleViewProcessor::SingleViewProcessor;
+
+  [[nodiscard]] Alpha alpha() const noexcept override { return Alpha::kCompositeWhite; }
 
   [[nodiscard]] VisualInput from_arguments(const FindArgument& find) const override {
     VisualInput input;

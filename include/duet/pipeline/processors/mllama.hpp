@@ -1,15 +1,22 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "duet/io/checkpoint_folder.hpp"
+#include "duet/pipeline/preprocessor_config.hpp"
 #include "duet/pipeline/processors/arguments.hpp"
+#include "duet/pipeline/processors/layout.hpp"
 
 namespace duet {
 
-/// Llama 3.2 Vision: a picture is laid on a canvas of a few tiles. Every picture has the crops of the largest canvas; num_crops of them
-/// show it, the others are zeros.
+/// Llama 3.2 Vision (Dubey et al. 2024, 2407.21783): a picture is laid on a canvas of a few tiles. Every picture has the crops of the
+/// largest canvas; num_crops of them show it, the others are zeros. A text row sees the pictures of the last run of image tokens
+/// before it.
 class MllamaProcessor : public Processor {
  public:
   MllamaProcessor(PromptRules rules, const CheckpointFolder& folder) : Processor(std::move(rules)) {
@@ -21,6 +28,50 @@ class MllamaProcessor : public Processor {
     for (Index rows = 1; rows <= max_tiles_; ++rows) {
       for (Index cols = 1; rows * cols <= max_tiles_; ++cols) grids_.push_back({rows, cols});
     }
+    const TargetSize size = read_size(file, "size", {224, 224, {}, {}});
+    tile_ = size.height.value_or(size.shortest_edge.value_or(size.longest_edge.value_or(224)));
+    if (size.width.value_or(tile_) != tile_) {
+      throw Error(ErrorKind::kInvalidArgument, concat(file.where(), ": size"), concat(tile_, " x ", *size.width), "a square, as tiles are");
+    }
+    if (tile_ > Image::kLongestSquareEdge / max_tiles_) {
+      throw Error(ErrorKind::kInvalidArgument, concat(file.where(), ": size"), concat(max_tiles_, " tiles of ", tile_, " pixels"),
+                  concat("at most ", Image::kLongestSquareEdge, " pixels in a row"));
+    }
+    filter_ = read_filter(file, Filter::kBilinear);
+    scale_ = PixelScale(file, kHalves, kHalves);
+  }
+
+  [[nodiscard]] Alpha alpha() const noexcept override { return Alpha::kCompositeWhite; }
+
+  [[nodiscard]] PicturePlan plan(PictureSize size) const override { return plan_of(size, best_grid(size), {tile_, tile_}); }
+  void process(const Image& picture, VisualInput& input) const override {
+    const PicturePlan planned = plan({picture.height(), picture.width()});
+    const Image image = fitted(picture, planned);
+    input.add_picture(planned);
+    for (Index i = 0; i < max_tiles_; ++i) {
+      const std::span<float> out = input.add_crop({tile_, tile_});
+      if (i < planned.num_crops) scale_.write(image, i / planned.tile_cols * tile_, i % planned.tile_cols * tile_, {tile_, tile_}, out);
+    }
+  }
+  [[nodiscard]] Image seen(const Image& picture) const override {
+    const PicturePlan planned = plan({picture.height(), picture.width()});
+    return window(fitted(picture, planned), 0, 0, planned.resized);
+  }
+
+  [[nodiscard]] std::vector<NamedTensor> tensors(const VisualInput& input) const override {
+    NamedTensor pixels = detail::padded_pictures(input, max_tiles_);
+    pixels.shape.insert(pixels.shape.begin(), 1);
+    std::vector<std::int64_t> ids, mask;
+    for (const PicturePlan& picture : input.pictures) {
+      const auto found = std::ranges::find_if(grids_, [&](Grid grid) { return grid.rows == picture.tile_rows && grid.cols == picture.tile_cols; });
+      ids.push_back(found - grids_.begin() + 1);
+      for (Index i = 0; i < max_tiles_; ++i) mask.push_back(i < picture.num_crops ? 1 : 0);
+    }
+    std::vector<NamedTensor> result;
+    result.push_back(std::move(pixels));
+    result.push_back(NamedTensor::int64s("aspect_ratio_ids", {1, input.num_pictures()}, ids));
+    result.push_back(NamedTensor::int64s("aspect_ratio_mask", {1, input.num_pictures(), max_tiles_}, mask));
+    return result;
   }
 
   /// pixel_values [batch, pictures, tiles, channels, height, width]; a picture whose aspect_ratio_id is 0 is padding of a batch.
@@ -63,7 +114,35 @@ class MllamaProcessor : public Processor {
             .num_tokens = rules().tokens_per_image};
   }
 
-  Index max_tiles_ = 0;
+  /// The canvas on which the picture grows least; where it must shrink on every one, shrinks least. Of equals the smallest.
+  [[nodiscard]] Grid best_grid(PictureSize size) const {
+    const auto scale_of = [&](Grid grid) {
+      return std::min(static_cast<double>(grid.rows * tile_) / static_cast<double>(size.height),
+                      static_cast<double>(grid.cols * tile_) / static_cast<double>(size.width));
+    };
+    const auto better = [&](Grid a, Grid b) {
+      const double x = scale_of(a), y = scale_of(b);
+      if (x == y) return a.rows * a.cols < b.rows * b.cols;
+      if (x >= 1.0 && y >= 1.0) return x < y;
+      return x > y;
+    };
+    return *std::ranges::min_element(grids_, better);
+  }
+  /// The picture as it lies at the upper left of its canvas.
+  [[nodiscard]] Image fitted(const Image& picture, const PicturePlan& planned) const {
+    const auto height = static_cast<double>(picture.height()), width = static_cast<double>(picture.width());
+    const Index most_height = std::clamp(picture.height(), tile_, planned.resized.height);
+    const Index most_width = std::clamp(picture.width(), tile_, planned.resized.width);
+    const double scale_y = static_cast<double>(most_height) / height, scale_x = static_cast<double>(most_width) / width;
+    const auto whole = [](double edge, Index most) { return std::clamp<Index>(static_cast<Index>(std::floor(edge)), 1, most); };
+    const PictureSize size = scale_x < scale_y ? PictureSize{whole(height * scale_x, most_height), most_width}
+                                               : PictureSize{most_height, whole(width * scale_y, most_width)};
+    return resize(picture, size.width, size.height, filter_);
+  }
+
+  Index max_tiles_ = 0, tile_ = 0;
+  Filter filter_ = Filter::kBilinear;
+  PixelScale scale_;
   std::vector<Grid> grids_;
 };
 

@@ -1,13 +1,17 @@
 #pragma once
 
+#include <cmath>
 #include <utility>
 
 #include "duet/io/checkpoint_folder.hpp"
+#include "duet/pipeline/preprocessor_config.hpp"
 #include "duet/pipeline/processors/arguments.hpp"
+#include "duet/pipeline/processors/layout.hpp"
 
 namespace duet {
 
-/// Qwen2-VL and Qwen2.5-VL: a picture keeps its aspect, in a size whose edges are whole groups of patches.
+/// Qwen2-VL (Wang et al. 2024, 2409.12191) and Qwen2.5-VL: a picture keeps its aspect, roughly, in a size whose edges are whole groups
+/// of patches, and which has neither too few pixels nor too many.
 class Qwen2VlProcessor : public Processor {
  public:
   Qwen2VlProcessor(PromptRules rules, const CheckpointFolder& folder) : Processor(std::move(rules)) {
@@ -20,6 +24,77 @@ class Qwen2VlProcessor : public Processor {
     patch_size_ = read("patch_size", "patch_size", 14);
     merge_size_ = read("merge_size", "spatial_merge_size", 2);
     temporal_patch_size_ = read("temporal_patch_size", "temporal_patch_size", 2);
+    do_resize_ = file.get_or("do_resize", true);
+    const JsonView size = file.object_or_empty("size");
+    min_pixels_ = file.get_or<Index>("min_pixels", size.get_or<Index>("shortest_edge", 56 * 56));
+    max_pixels_ = file.get_or<Index>("max_pixels", size.get_or<Index>("longest_edge", 28 * 28 * 1280));
+    const Index group = patch_size_ * merge_size_;
+    if (min_pixels_ < 1 || max_pixels_ < std::max(min_pixels_, group * group) || max_pixels_ > Image::kMaxPixels) {
+      throw Error(ErrorKind::kInvalidArgument, file.where(), concat("min_pixels ", min_pixels_, ", max_pixels ", max_pixels_),
+                  concat("a range of numbers up to ", Image::kMaxPixels, " that holds ", group, " x ", group));
+    }
+    filter_ = read_filter(file, Filter::kBicubic);
+    scale_ = PixelScale(file, kClipMean, kClipStd);
+  }
+
+  /// Pictures with an edge below one group of patches, which the reference refuses, are enlarged.
+  /// Errors  kInvalidArgument for one more than 200 times as long as wide
+  [[nodiscard]] PicturePlan plan(PictureSize size) const override {
+    const Index group = patch_size_ * merge_size_;
+    if (!do_resize_) {
+      if (size.height % group == 0 && size.width % group == 0) return plan_of(size, size);
+      throw Error(ErrorKind::kInvalidArgument, "image", concat(size.width, " x ", size.height), concat("edges in multiples of ", group), "resize it");
+    }
+    const auto height = static_cast<double>(size.height), width = static_cast<double>(size.width);
+    if (std::max(height, width) / std::min(height, width) > kLongestAspect) {
+      throw Error(ErrorKind::kInvalidArgument, "image", concat(size.width, " x ", size.height), concat("at most ", kLongestAspect, " times as long as wide"),
+                  "crop it");
+    }
+    const auto unit = static_cast<double>(group);
+    const auto whole = [&](double groups) { return std::max<Index>(1, static_cast<Index>(groups)) * group; };
+    PictureSize result{static_cast<Index>(std::nearbyint(height / unit)) * group, static_cast<Index>(std::nearbyint(width / unit)) * group};
+    if (result.height * result.width > max_pixels_) {
+      const double beta = std::sqrt(height * width / static_cast<double>(max_pixels_));
+      result = {whole(std::floor(height / beta / unit)), whole(std::floor(width / beta / unit))};
+    } else if (result.height * result.width < min_pixels_) {
+      const double beta = std::sqrt(static_cast<double>(min_pixels_) / (height * width));
+      result = {whole(std::ceil(height * beta / unit)), whole(std::ceil(width * beta / unit))};
+    }
+    return plan_of(size, result);
+  }
+  void process(const Image& picture, VisualInput& input) const override {
+    const Image image = seen(picture);
+    input.add_picture(plan({picture.height(), picture.width()}));
+    scale_.write(image, input.add_crop({image.height(), image.width()}));
+  }
+  [[nodiscard]] Image seen(const Image& picture) const override {
+    const PicturePlan planned = plan({picture.height(), picture.width()});
+    return planned.resized == planned.original ? picture : resize(picture, planned.resized.width, planned.resized.height, filter_);
+  }
+
+  [[nodiscard]] std::vector<NamedTensor> tensors(const VisualInput& input) const override {
+    std::vector<float> patches;
+    std::vector<std::int64_t> grids;
+    Index count = 0;
+    for (Index i = 0; i < input.num_crops(); ++i) {
+      const PictureSize size = input.crops[static_cast<std::size_t>(i)].size;
+      const std::span<const float> pixels = input.crop(i);
+      const Index rows = size.height / patch_size_, cols = size.width / patch_size_;
+      for_each_patch(rows, cols, [&](Index, Index row, Index col) {
+        for (Index c = 0; c < input.num_channels; ++c) {
+          for (Index frame = 0; frame < temporal_patch_size_; ++frame) {  // a picture stands still
+            for (Index y = 0; y < patch_size_; ++y) {
+              const auto from = pixels.begin() + (c * size.height + row * patch_size_ + y) * size.width + col * patch_size_;
+              patches.insert(patches.end(), from, from + patch_size_);
+            }
+          }
+        }
+      });
+      grids.insert(grids.end(), {1, rows, cols});
+      count += rows * cols;
+    }
+    const Index values = input.num_channels * temporal_patch_size_ * patch_size_ * patch_size_;
+    return {NamedTensor::floats("pixel_values", {count, values}, patches), NamedTensor::int64s("image_grid_thw", {input.num_crops(), 3}, grids)};
   }
 
   /// pixel_values hold patches in the order in which they are merged, each with every frame of a moment: the frames of a picture are equal.
@@ -80,7 +155,12 @@ class Qwen2VlProcessor : public Processor {
     }
   }
 
-  Index patch_size_ = 0, merge_size_ = 0, temporal_patch_size_ = 0;
+  static constexpr double kLongestAspect = 200.0;
+
+  Index patch_size_ = 0, merge_size_ = 0, temporal_patch_size_ = 0, min_pixels_ = 0, max_pixels_ = 0;
+  bool do_resize_ = true;
+  Filter filter_ = Filter::kBicubic;
+  PixelScale scale_;
 };
 
 }  // namespace duet
