@@ -7,7 +7,7 @@
 #include "duet/io/json.hpp"
 #include "duet/zoo/dinov2.hpp"
 #include "duet/zoo/gemma.hpp"
-#include "duet/zoo/blip.hpp"
+#include "duet/zoo/blip2.hpp"
 #include "duet/zoo/llava.hpp"
 #include "duet/zoo/siglip.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
@@ -61,7 +61,12 @@ auto with_family(const JsonView& config, Use&& use) {
     if (text == "gpt2") return use(TypeTag<LlavaGpt2>{});
     throw unknown("text_config.model_type", text, "llama or gpt2");
   }
+  if (type == "opt") return use(TypeTag<Opt>{});
   if (type == "blip") return use(TypeTag<Blip>{});
+  if (type == "blip-2") {
+    if (const auto text = inner("text_config"); text != "opt" && !text.empty()) throw unknown("text_config.model_type", text, "opt");
+    return use(TypeTag<Blip2>{});
+  }
   if (type == "vision-encoder-decoder") {
     const auto vision = inner("encoder"), text = inner("decoder");
     if (text != "gpt2" && text != "trocr") throw unknown("decoder.model_type", text, "gpt2 or trocr");
