@@ -74,8 +74,13 @@ class AnyResolutionProcessor : public Processor {
     input.add_picture(planned);
     one_->process(resize(picture, tile_, tile_, filter_), input.add_crop({tile_, tile_}));
     for (Index i = 0; i + 1 < planned.num_crops; ++i) {
-      const Index row = i / planned.tile_cols, col = i % planned.tile_cols;
-      one_->process(window(canvas, row * tile_, col * tile_, {tile_, tile_}), input.add_crop({tile_, tile_}));
+      // The reference pads both sides alike: where an odd number of pixels is missing, the last tiles are one short and are resized.
+      const PictureSize size = fitted(planned.original, planned.resized);
+      const auto length = [this](Index begin, Index missing, Index edge) { return std::min(tile_, edge - missing % 2 - begin); };
+      const Index top = i / planned.tile_cols * tile_, left = i % planned.tile_cols * tile_;
+      PictureSize part{length(top, canvas.height() - size.height, canvas.height()), length(left, canvas.width() - size.width, canvas.width())};
+      if (one_->output_size(part) != PictureSize{tile_, tile_}) part = {tile_, tile_};
+      one_->process(window(canvas, top, left, part), input.add_crop({tile_, tile_}));
     }
   }
   /// The canvas, with the picture in its middle.
