@@ -44,6 +44,7 @@ struct VisionEncoderDecoderOf {
     PromptRules rules;
     rules.tokens_per_image = VisionTransformer<typename VisionFamily::Recipe>::num_features(VisionFamily::read_config(config.at("encoder")));
     const JsonView decoder = config.at("decoder");
+    rules.picture_rows = PictureRows::kInMemory;
     rules.decoder_start_token_id =
         config.get_or<TokenId>("decoder_start_token_id", decoder.get_or<TokenId>("decoder_start_token_id", decoder.get_or<TokenId>("bos_token_id", 50256)));
     return rules;
