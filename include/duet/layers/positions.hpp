@@ -26,11 +26,11 @@ struct RopeConfig {
   float high_freq_factor = 4.0f;
   Index original_max_position_embeddings = 0;
   float partial_rotary_factor = 1.0f;
-  std::optional<float> attention_factor;         ///< of cos and sin; absent: as the type says
-  std::vector<float> short_factor, long_factor;  ///< longrope: what divides each frequency, [rotary_dim / 2]
-  float beta_fast = 32.0f, beta_slow = 1.0f;     ///< yarn
-  float mscale = 0.0f, mscale_all_dim = 0.0f;    ///< yarn; 0: absent
-  std::vector<Index> mrope_section;              ///< pairs that turn by time, height and width, in this order; or empty
+  std::optional<float> attention_factor = {};              ///< of cos and sin; absent: as the type says
+  std::vector<float> short_factor = {}, long_factor = {};  ///< longrope: what divides each frequency, [rotary_dim / 2]
+  float beta_fast = 32.0f, beta_slow = 1.0f;               ///< yarn
+  float mscale = 0.0f, mscale_all_dim = 0.0f;              ///< yarn; 0: absent
+  std::vector<Index> mrope_section = {};                   ///< pairs that turn by time, height and width, in this order; or empty
 };
 
 struct PositionConfig {
