@@ -56,7 +56,8 @@ class StageRecorder {
                                                   "embeds", "cross_attn_out.", "layer_out.", "final_norm"};
     std::string name(kNames[static_cast<std::size_t>(stage)]);
     if (name.ends_with('.')) name += std::to_string(index);
-    add(std::move(name), {groups_, groups_ == 0 ? 0 : rows.rows() / groups_, rows.cols()}, rows);
+    const Index groups = groups_ > 0 && rows.rows() % groups_ == 0 ? groups_ : 1;  // crops may become different numbers of rows
+    add(std::move(name), {groups, rows.rows() / groups, rows.cols()}, rows);
   }
   void add(std::string name, std::vector<Index> shape, ConstMatrixView rows) {
     std::vector<float> values;

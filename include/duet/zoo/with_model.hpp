@@ -6,9 +6,13 @@
 
 #include "duet/io/json.hpp"
 #include "duet/zoo/dinov2.hpp"
+#include "duet/zoo/fuyu.hpp"
 #include "duet/zoo/gemma.hpp"
 #include "duet/zoo/blip2.hpp"
 #include "duet/zoo/llava.hpp"
+#include "duet/zoo/phi3_v.hpp"
+#include "duet/zoo/pixtral.hpp"
+#include "duet/zoo/qwen2_vl.hpp"
 #include "duet/zoo/siglip.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
 
@@ -52,9 +56,18 @@ auto with_family(const JsonView& config, Use&& use) {
   if (type == "clip") return use(TypeTag<Clip>{});
   if (type == "clip_vision_model") return use(TypeTag<ClipVision>{});
   if (type == "clip_text_model") return use(TypeTag<ClipText>{});
+  if (type == "persimmon") return use(TypeTag<Persimmon>{});
+  if (type == "fuyu") return use(TypeTag<Fuyu>{});
+  if (type == "phi3_v") return use(TypeTag<Phi3V>{});
+  if (type == "qwen2_vl") return use(TypeTag<Qwen2Vl>{});
+  if (type == "qwen2_5_vl") return use(TypeTag<Qwen25Vl>{});
+  if (type == "llava" && inner("vision_config") == "pixtral") {
+    if (const auto text = inner("text_config"); text != "mistral") throw unknown("text_config.model_type", text, "mistral");
+    return use(TypeTag<Pixtral>{});
+  }
   if (type == "llava") {
     if (const auto vision = inner("vision_config"); !vision.empty() && vision != "clip_vision_model") {
-      throw unknown("vision_config.model_type", vision, "clip_vision_model");
+      throw unknown("vision_config.model_type", vision, "clip_vision_model or pixtral");
     }
     const auto text = inner("text_config");
     if (text.empty() || text == "llama") return use(TypeTag<Llava>{});
@@ -76,7 +89,7 @@ auto with_family(const JsonView& config, Use&& use) {
   }
   throw unknown("model_type", type,
                 "one of gpt2, llama, mistral, phi3, qwen2, qwen3, gemma, gemma2, gemma3_text, vit, dinov2, siglip, siglip_vision_model, "
-                "siglip_text_model, clip, clip_vision_model, clip_text_model, llava, vision-encoder-decoder");
+                "siglip_text_model, clip, clip_vision_model, clip_text_model, persimmon, fuyu, phi3_v, qwen2_vl, qwen2_5_vl, llava, vision-encoder-decoder");
 }
 
 }  // namespace duet
