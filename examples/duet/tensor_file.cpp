@@ -86,6 +86,7 @@ const TensorView& TensorFile::get(std::string_view name) const {
 
 duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::Processor& processor) {
   duet::ReferenceInputs inputs;
+  inputs.processor = &processor;
   const duet::PromptRules& rules = processor.rules();
   const bool encoder_decoder = rules.decoder_start_token_id.has_value();
   const auto find = [&](std::string_view name) -> std::optional<duet::Argument> {

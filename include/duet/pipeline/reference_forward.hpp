@@ -13,7 +13,7 @@
 #include "duet/models/contrastive_model.hpp"
 #include "duet/models/image_classifier.hpp"
 #include "duet/models/text_encoder.hpp"
-#include "duet/pipeline/prompt_rules.hpp"
+#include "duet/pipeline/processor.hpp"
 #include "duet/pipeline/session.hpp"
 
 namespace duet {
@@ -25,6 +25,7 @@ struct ReferenceInputs {
   std::vector<std::uint8_t> attention_mask;  ///< [batch, length] or empty: all ones
   std::vector<Index> position_ids;           ///< [batch, length] or empty: 0, 1, 2 …
   std::optional<VisualInput> pixel_values;
+  const Processor* processor = nullptr;      ///< whose arrange() says who sees whom; null: as in a text
 
   /// Rows of batch entry `b` that are no padding: one run.
   /// Errors  kInvalidArgument when the mask has holes
@@ -78,21 +79,30 @@ class StageRecorder {
 
 namespace detail {
 
-/// Splits image rows among batch entries: by placeholders where the prompt has them, else one image an entry.
-template <class Model>
-std::vector<ImageRows> rows_per_entry(const ReferenceInputs& inputs, std::optional<TokenId> image_token_id, ImageRows all) {
-  std::vector<ImageRows> result(static_cast<std::size_t>(inputs.batch));
+/// What of the pictures is one batch entry's.
+struct EntryImages {
+  ImageRows rows;
+  std::vector<PicturePlan> pictures;
+};
+
+/// Splits image rows among batch entries: by placeholders where the prompt has one for each row, else every entry has as many
+/// pictures, padding of the batch included.
+inline std::vector<EntryImages> images_per_entry(const ReferenceInputs& inputs, const PromptRules& rules, ImageRows all) {
+  std::vector<EntryImages> result(static_cast<std::size_t>(inputs.batch));
   if (all.empty()) return result;
-  if (!image_token_id && static_cast<Index>(all.spans.size()) != inputs.batch) {
-    throw Error(ErrorKind::kShapeMismatch, "inputs.pixel_values", concat(all.spans.size(), " images"),
+  const bool in_prompt = rules.picture_rows == PictureRows::kInPrompt && rules.image_token_id;
+  const auto pictures = static_cast<Index>(all.spans.size());
+  if (!in_prompt && (rules.image_token_id ? pictures % inputs.batch != 0 : pictures != inputs.batch)) {
+    throw Error(ErrorKind::kShapeMismatch, "inputs.pixel_values", concat(pictures, " images"),
                 concat(inputs.batch, ", one for each row of ids"));
   }
-  Index begin = 0;
+  Index begin = 0, picture = 0;
   for (Index b = 0; b < inputs.batch; ++b) {
+    EntryImages& mine = result[static_cast<std::size_t>(b)];
     Index count = 0;
-    if (image_token_id) {
+    if (in_prompt) {
       const auto ids = std::span(inputs.input_ids).subspan(static_cast<std::size_t>(b * inputs.length), static_cast<std::size_t>(inputs.length));
-      count = std::ranges::count(ids, *image_token_id);
+      count = std::ranges::count(ids, *rules.image_token_id);
     } else {
       count = all.rows.rows() / inputs.batch;
     }
@@ -101,36 +111,41 @@ std::vector<ImageRows> rows_per_entry(const ReferenceInputs& inputs, std::option
       throw Error(ErrorKind::kShapeMismatch, "inputs.input_ids", concat(begin + count, " image placeholders"),
                   concat(all.rows.rows(), ", one for each image token"));
     }
-    result[static_cast<std::size_t>(b)].rows = Matrix::clone(all.rows.view().rows(begin, count));
-    begin += count;
+    mine.rows.rows = Matrix::clone(all.rows.view().rows(begin, count));
+    for (begin += count; picture < pictures && all.spans[static_cast<std::size_t>(picture)].begin < begin; ++picture) {
+      mine.pictures.push_back(inputs.pixel_values->pictures[static_cast<std::size_t>(picture)]);
+    }
   }
   return result;
 }
 
-/// The part [begin, end) of batch entry b as a prompt of a sequence whose slot 0 is row 0.
+/// The part [begin, end) of batch entry b as a prompt of a sequence whose slot 0 is row `begin`.
 inline Prompt prompt_of(const ReferenceInputs& inputs, Index b, Index begin, Index end, const PromptRules& rules,
-                        Index num_image_rows, Index vocab_size) {
+                        const EntryImages& images, Index num_embeddings) {
   // The reference's generate() counts positions from the first token that is no padding; an encoder-decoder's decoder gets
   // no position_ids from it, and counts the padding too.
   const Index zero = rules.decoder_start_token_id ? 0 : begin;
+  const bool in_memory = rules.picture_rows == PictureRows::kInMemory;
+  const Index all_rows = in_memory && !rules.image_token_id ? images.rows.rows.rows() : 0;  // seen without an image token
   const auto [first, last] = inputs.unpadded(b);
   Prompt prompt;
   for (Index i = begin; i < end; ++i) {
     const auto at = static_cast<std::size_t>(b * inputs.length + i);
     TokenId id = inputs.input_ids[at];
-    if (rules.image_token_id && id == *rules.image_token_id) {
+    if (!in_memory && rules.image_token_id && id == *rules.image_token_id) {
       prompt.image_rows.push_back(i - begin);
-      if (id >= vocab_size) id = 0;  // a placeholder beyond the table: its row is replaced anyway
+      if (id >= num_embeddings) id = 0;  // a placeholder beyond the table: its row is replaced anyway
     }
-    if (id < 0 || id >= vocab_size) {
+    if (id < 0 || id >= num_embeddings) {
       throw Error(ErrorKind::kInvalidArgument, concat("inputs.input_ids[", b, ", ", i, "]"), std::to_string(id),
-                  concat("between 0 and ", vocab_size - 1));
+                  concat("between 0 and ", num_embeddings - 1));
     }
     prompt.ids.push_back(id);
     prompt.positions.push_back(inputs.position_ids.empty() ? i - zero : inputs.position_ids[at]);
     prompt.visible.push_back({std::max<Index>(first - begin, 0), std::max(i - begin + 1, first - begin)});
-    prompt.visible_images.push_back({0, num_image_rows});
+    prompt.visible_images.push_back({0, all_rows});
   }
+  if (in_memory && inputs.processor != nullptr) inputs.processor->arrange(prompt, images.pictures);
   return prompt;
 }
 
@@ -159,7 +174,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
       throw Error(ErrorKind::kInvalidArgument, "inputs.pixel_values", "an image", "none for a model that reads text alone");
     }
   }
-  const std::vector<ImageRows> per_entry = detail::rows_per_entry<Model>(inputs, rules.image_token_id, std::move(images));
+  const std::vector<detail::EntryImages> per_entry = detail::images_per_entry(inputs, rules, std::move(images));
 
   std::vector<Prompt> prompts;
   std::vector<KvCache> caches;
@@ -168,7 +183,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
   const MatrixView hidden = workspace.matrix(rows, decoder.hidden_size());  // [batch * length, hidden_size]
   for (Index b = 0; b < batch; ++b) {
     const auto at = static_cast<std::size_t>(b);
-    prompts.push_back(detail::prompt_of(inputs, b, 0, length, rules, per_entry[at].rows.rows(), decoder.vocab_size()));
+    prompts.push_back(detail::prompt_of(inputs, b, 0, length, rules, per_entry[at], decoder.num_embeddings()));
     for (const Index position : prompts.back().positions) {
       if (position >= 0 && position < decoder.num_positions()) continue;
       throw Error(ErrorKind::kContextFull, "inputs.position_ids", std::to_string(position),
@@ -176,7 +191,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
     }
     caches.push_back(decoder.make_cache(length, kv_format));
     memories.push_back(Session<Model>::empty_memory(kv_format));
-    model.fuse(prompts.back(), per_entry[at], hidden.rows(b * length, length), memories[at], workspace);
+    model.fuse(prompts.back(), per_entry[at].rows, hidden.rows(b * length, length), memories[at], workspace);
   }
   record.set_groups(batch);
   Index furthest = 0;  // the reference calls a batch as long as its longest entry
@@ -216,11 +231,11 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
   sessions.reserve(static_cast<std::size_t>(batch));
   for (Index b = 0; b < batch; ++b) {
     const auto [begin, end] = inputs.unpadded(b);
-    const ImageRows& mine = per_entry[static_cast<std::size_t>(b)];
-    const Prompt prompt = detail::prompt_of(inputs, b, begin, end, rules, mine.rows.rows(), decoder.vocab_size());
+    const detail::EntryImages& mine = per_entry[static_cast<std::size_t>(b)];
+    const Prompt prompt = detail::prompt_of(inputs, b, begin, end, rules, mine, decoder.num_embeddings());
     sessions.emplace_back(model, compute, SessionOptions{.max_length = prompt.size() + max_new_tokens - 1, .kv_format = kv_format});
     together.push_back(&sessions.back());
-    sessions.back().prefill(prompt, mine);
+    sessions.back().prefill(prompt, mine.rows);
   }
   std::vector<std::int64_t> ids(static_cast<std::size_t>(batch * max_new_tokens));
   std::vector<TokenId> best(static_cast<std::size_t>(batch));

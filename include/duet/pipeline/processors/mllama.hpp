@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "duet/io/checkpoint_folder.hpp"
+#include "duet/pipeline/picture_views.hpp"
 #include "duet/pipeline/preprocessor_config.hpp"
 #include "duet/pipeline/processors/arguments.hpp"
 #include "duet/pipeline/processors/layout.hpp"
@@ -58,6 +59,21 @@ class MllamaProcessor : public Processor {
     return window(fitted(picture, planned), 0, 0, planned.resized);
   }
 
+  /// Rows see the tiles that show their pictures, not those that are there for their number.
+  void arrange(Prompt& prompt, std::span<const PicturePlan> pictures) const override {
+    std::vector<Index> tokens;
+    for (Index i = 0; i < prompt.size(); ++i) {
+      if (prompt.ids[static_cast<std::size_t>(i)] == rules().image_token_id && tokens.size() < pictures.size()) tokens.push_back(i);
+    }
+    std::vector<kernels::KeyRange> seen;
+    Index begin = 0;
+    for (const PicturePlan& picture : pictures) {
+      seen.push_back({begin, begin + picture.num_tokens / max_tiles_ * picture.num_crops});
+      begin += picture.num_tokens;
+    }
+    view_pictures(prompt, tokens, seen, PictureViews::kLastRun);
+  }
+
   [[nodiscard]] std::vector<NamedTensor> tensors(const VisualInput& input) const override {
     NamedTensor pixels = detail::padded_pictures(input, max_tiles_);
     pixels.shape.insert(pixels.shape.begin(), 1);
@@ -86,12 +102,12 @@ class MllamaProcessor : public Processor {
     if (pixels->shape[2] != max_tiles_) throw detail::wrong_argument("pixel_values", *pixels, concat(max_tiles_, " tiles a picture"));
     for (std::size_t i = 0; i < ids.values.size(); ++i) {
       const double id = ids.values[i];
-      if (id == 0.0) continue;
-      if (!(id >= 1.0 && id <= static_cast<double>(grids_.size()) && id == std::floor(id))) {
+      const PictureSize tile = detail::stored_size(*pixels);
+      if (!(id >= 0.0 && id <= static_cast<double>(grids_.size()) && id == std::floor(id))) {
         throw Error(ErrorKind::kInvalidArgument, concat("inputs.aspect_ratio_ids[", i, "]"), concat(id), concat("between 0 and ", grids_.size()));
       }
-      const Grid grid = grids_[static_cast<std::size_t>(id) - 1];
-      const PictureSize tile = detail::stored_size(*pixels);
+      // Padding stays: rows that see no picture see it, too.
+      const Grid grid = id == 0.0 ? Grid{0, 0} : grids_[static_cast<std::size_t>(id) - 1];
       const PictureSize size{grid.rows * tile.height, grid.cols * tile.width};
       input.add_picture(plan_of(size, grid, tile));
       for (Index k = 0; k < max_tiles_; ++k) detail::add_stored_crop(input, *pixels, static_cast<Index>(i) * max_tiles_ + k, tile);
