@@ -45,7 +45,7 @@ Total score_text(const duet::Pipeline& pipeline, const std::string& text, Index 
     window.insert(window.end(), ids.begin() + static_cast<std::ptrdiff_t>(begin),
                   ids.begin() + static_cast<std::ptrdiff_t>(std::min(ids.size(), begin + width)));
     if (window.size() < 2) continue;
-    total.add(score_model(pipeline.model(), pipeline.make_prompt(std::move(window), {}, 0, 0), {}, 1));
+    total.add(score_model(pipeline.model(), pipeline.make_prompt(std::move(window), {}, {}, 0), {}, 1));
     progress.say(duet::concat("scoring ", 100 * begin / ids.size(), " %"));
   }
   return total;
@@ -71,7 +71,7 @@ void score_line(const duet::Pipeline& pipeline, const duet::JsonView& line, cons
     rows = pipeline.model().encode(pipeline.prompts().preprocess(images), workspace);
   }
   const Index memory = pipeline.model().info().cross_attention_layers > 0 ? rows.rows.rows() : 0;
-  total.add(score_model(pipeline.model(), pipeline.make_prompt(std::move(ids), plans, 0, memory), rows, first));
+  total.add(score_model(pipeline.model(), pipeline.make_prompt(std::move(ids), plans, {}, memory), rows, first));
 }
 
 Total score_lines(const duet::Pipeline& pipeline, const std::string& text, const std::filesystem::path& file, const Progress& progress) {

@@ -113,6 +113,16 @@ duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::Processor&
     inputs.attention_mask = optional_integers<std::uint8_t>(file, mask, ids->shape);
     const std::string positions = own_names ? "inputs.decoder_position_ids" : "inputs.position_ids";
     inputs.position_ids = optional_integers<Index>(file, positions, ids->shape);
+    if (const TensorView* indices = file.tensors().find("inputs.image_patches_indices"); indices != nullptr && rules.image_token_id) {
+      // Fuyu's forward() finds pictures by these, whatever ids stand there.
+      if (indices->shape != ids->shape) {
+        throw Error(ErrorKind::kShapeMismatch, "inputs.image_patches_indices", duet::shape_text(indices->shape), duet::shape_text(ids->shape));
+      }
+      const std::vector<double> values = numbers(*indices);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        if (values[i] >= 0) inputs.input_ids[i] = *rules.image_token_id;
+      }
+    }
   } else if (encoder_decoder) {  // as generation starts
     inputs.batch = inputs.pixel_values->num_pictures();
     inputs.length = 1;

@@ -27,5 +27,6 @@ class TensorFile {
 std::vector<double> numbers(const duet::TensorView& view);
 
 /// The tensors inputs.* as arguments of forward(). `vision_only`… names them in errors.
+/// Requires  a processor that outlives what is returned
 /// Errors  kInvalidArgument for a missing argument or one of the wrong shape
 duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::Processor& processor);

@@ -61,7 +61,7 @@ class Examiner {
   /// Without a question the picture is captioned.
   Answer ask(std::optional<std::string_view> question, std::span<const duet::PicturePlan> plans, const duet::ImageRows& rows) {
     const std::vector<duet::TokenId> ids = pipeline_->prompts().encode_turn(question, plans, duet::PromptEncoder::Turn::kFirst);
-    const duet::Prompt prompt = pipeline_->make_prompt(ids, plans, 0, rows.rows.rows());
+    const duet::Prompt prompt = pipeline_->make_prompt(ids, plans, {}, rows.rows.rows());
     duet::Sampler sampler = pipeline_->make_sampler({.temperature = 0.0f});
     for (const duet::TokenId id : ids) sampler.see(id);
     session_->clear();

@@ -52,6 +52,24 @@ struct Prompt {
     }
     return prompt;
   }
+
+  /// The rows from `first` on, for a session that has read those before.
+  [[nodiscard]] Prompt tail(Index first) const {
+    Prompt rest = *this;
+    const auto cut = [first](auto& values) { values.erase(values.begin(), values.begin() + std::min<Index>(first, std::ssize(values))); };
+    cut(rest.ids);
+    cut(rest.positions);
+    cut(rest.visible);
+    cut(rest.visible_images);
+    cut(rest.offsets);
+    std::erase_if(rest.image_rows, [first](Index row) { return row < first; });
+    for (Index& row : rest.image_rows) row -= first;
+    for (std::vector<ExtraRange>* extras : {&rest.extra_visible, &rest.extra_visible_images}) {
+      std::erase_if(*extras, [first](const ExtraRange& extra) { return extra.row < first; });
+      for (ExtraRange& extra : *extras) extra.row -= first;
+    }
+    return rest;
+  }
 };
 
 }  // namespace duet

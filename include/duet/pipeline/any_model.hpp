@@ -65,6 +65,7 @@ class AnySession {
   /// Forgets text and images.
   virtual void clear() = 0;
   [[nodiscard]] virtual Index length() const = 0;
+  [[nodiscard]] virtual Index next_position() const = 0;       ///< of the row that is read next
   [[nodiscard]] virtual Index max_length() const = 0;
   [[nodiscard]] virtual Index num_image_rows() const = 0;   ///< rows of the visual memory
   [[nodiscard]] virtual std::size_t memory_bytes() const = 0;  ///< KV cache and visual memory

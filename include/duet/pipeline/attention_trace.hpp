@@ -78,7 +78,7 @@ AttentionTrace trace_attention(const Model& model, const Pipeline& pipeline, con
   const Index positions = length + std::max<Index>(1, max_new_tokens) - 1;
   Session<Model> session(model, pipeline.model().compute(), {.max_length = positions, .kv_format = kv_format});
   const ImageRows rows = model.encode(pipeline.prompts().preprocess({&picture, 1}), session.workspace());
-  const Prompt prompt = pipeline.make_prompt(ids, pictures, 0, rows.rows.rows());
+  const Prompt prompt = pipeline.make_prompt(ids, pictures, {}, rows.rows.rows());
 
   constexpr bool kMemory = Model::Decoder::kReadsImages;
   std::vector<Index> keys;

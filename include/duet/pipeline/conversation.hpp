@@ -100,7 +100,8 @@ class Conversation {
     const auto encoded = Clock::now();
     const Index memory_rows = rows.empty() ? session_->num_image_rows() : rows.rows.rows();
     const Index image_tokens = keys.empty() ? 0 : is_method_b() ? memory_rows : placeholders(turn_->ids);
-    const Prompt prompt = pipeline_->make_prompt(ids, turn_->input.pictures, length, memory_rows);
+    const Prompt prompt = anew ? pipeline_->make_prompt(turn_->ids, turn_->input.pictures, {}, memory_rows).tail(length)
+                               : pipeline_->make_prompt(ids, turn_->input.pictures, {length, session_->next_position()}, memory_rows);
     if (anew) {
       session_->truncate(length);
       read_.resize(static_cast<std::size_t>(length));
@@ -224,7 +225,7 @@ class Conversation {
     std::vector<PicturePlan> plans = said_.plans;
     for (const PicturePlan& plan : prompts.plans(images)) plans.push_back(plan);
     std::vector<TokenId> ids = prompts.encode_chat(messages, plans);
-    const bool behind = !said_.ids.empty() && ids.size() > said_.ids.size() && std::ranges::equal(said_.ids, std::span(ids).first(said_.ids.size()));
+    const bool behind = !is_method_b() && !said_.ids.empty() && ids.size() > said_.ids.size() && std::ranges::equal(said_.ids, std::span(ids).first(said_.ids.size()));
     std::vector<Image> shown;
     if (behind) {
       ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(said_.ids.size()));
@@ -276,13 +277,12 @@ class Conversation {
     }
     return keys;
   }
-  [[nodiscard]] bool is_method_b() const { return pipeline_->model().rules().decoder_start_token_id.has_value(); }
+  [[nodiscard]] bool is_method_b() const { return pipeline_->model().rules().picture_rows == PictureRows::kInMemory; }
   /// Whether the turn's ids are the whole prompt.
   [[nodiscard]] bool begins_anew() const { return is_method_b() || restarted_ || session_->length() == 0; }
 
   [[nodiscard]] bool is_placeholder(TokenId id) const {
-    const std::optional<TokenId>& image_token_id = pipeline_->model().rules().image_token_id;
-    return image_token_id && id == *image_token_id;
+    return !is_method_b() && pipeline_->prompts().processor().is_image_token(id);
   }
   [[nodiscard]] Index placeholders(std::span<const TokenId> ids) const {
     return std::ranges::count_if(ids, [this](TokenId id) { return is_placeholder(id); });
@@ -294,6 +294,7 @@ class Conversation {
     const std::vector<TokenId>& ids = turn_->ids;
     const std::vector<ImageKey>& keys = turn_->keys;
     if (is_method_b() && !keys.empty() && keys != in_memory_) return 0;
+    if (pipeline_->prompts().processor().reads_ahead()) return 0;
     const std::size_t most = std::min(read_.size(), ids.size() - std::min<std::size_t>(1, ids.size()));
     std::size_t picture = 0;
     Index row = 0;  // of the picture

@@ -30,13 +30,18 @@ class Pipeline {
   [[nodiscard]] const GenerationDefaults& defaults() const noexcept { return defaults_; }
   [[nodiscard]] const Tokenizer* tokenizer() const noexcept { return prompts_.tokenizer(); }
 
-  /// A prompt that goes on after `length` positions, with the pictures among its ids.
-  [[nodiscard]] Prompt make_prompt(std::vector<TokenId> ids, std::span<const PicturePlan> pictures, Index length, Index num_image_rows) const {
-    Prompt prompt = Prompt::causal(std::move(ids), length, num_image_rows);
+  /// Where a prompt goes on: behind `length` rows, with `position`, which is another number where pictures have stood in a grid.
+  struct Place {
+    Index length = 0, position = 0;
+  };
+  /// A prompt that goes on at `place`, with the pictures among its ids.
+  [[nodiscard]] Prompt make_prompt(std::vector<TokenId> ids, std::span<const PicturePlan> pictures, Place place, Index num_image_rows) const {
+    Prompt prompt = Prompt::causal(std::move(ids), place.length, num_image_rows);
+    for (Index& position : prompt.positions) position += place.position - place.length;
     prompts_.processor().arrange(prompt, pictures);
     for (const Index row : prompt.image_rows) {  // rows that are replaced anyway may have an id beyond the table
       TokenId& id = prompt.ids[static_cast<std::size_t>(row)];
-      if (id >= model_->info().vocab_size) id = 0;
+      if (id < 0 || id >= model_->info().vocab_size) id = 0;
     }
     return prompt;
   }

@@ -13,6 +13,7 @@
 #include "duet/fusion/image_rows.hpp"
 #include "duet/io/image.hpp"
 #include "duet/io/named_tensor.hpp"
+#include "duet/io/tokenizer.hpp"
 #include "duet/models/visual_input.hpp"
 #include "duet/pipeline/prompt_rules.hpp"
 
@@ -51,14 +52,32 @@ class Processor {
   /// `text`, in which every picture has one image token, with what stands for the pictures' rows in their places.
   /// Errors  kInvalidArgument when it has more or fewer image tokens than there are pictures
   [[nodiscard]] virtual std::string expand(std::string_view text, std::span<const PicturePlan> pictures) const {
-    return replace(text, pictures, [&](const PicturePlan& picture, std::size_t) {
-      std::string tokens;
-      for (Index i = 0; i < picture.num_tokens; ++i) tokens += rules_.image_token;
-      return tokens;
-    });
+    return replace(text, pictures, [this](const PicturePlan& picture, std::size_t) { return image_tokens({&picture, 1}); });
   }
-  /// Says which rows of a causal prompt image tokens take, and what else is not as in a text: positions, who sees whom.
+  /// Ids of a text with pictures in it. `special` says whether it begins a conversation, with the special tokens that the reference
+  /// gives it.
+  /// Errors  those of expand
+  [[nodiscard]] virtual std::vector<TokenId> encode(const Tokenizer& tokenizer, std::string_view text, std::span<const PicturePlan> pictures,
+                                                    SpecialTokens special) const {
+    return tokenizer.encode(rules_.image_token_id ? expand(text, pictures) : std::string(text), special);  // a text alone may say what it likes
+  }
+  /// Whether a text says where its pictures are.
+  [[nodiscard]] virtual bool spells_images_out(std::string_view text) const {
+    return rules_.image_token_id && text.find(rules_.image_token) != std::string_view::npos;
+  }
+  /// Whether an id of a prompt is an image token: one for each row of a picture, or, where rows are in memory, for each picture.
+  [[nodiscard]] virtual bool is_image_token(TokenId id) const noexcept { return rules_.image_token_id && id == *rules_.image_token_id; }
+  /// How many image tokens a picture has in a prompt.
+  [[nodiscard]] Index prompt_tokens(const PicturePlan& picture) const noexcept {
+    if (rules_.picture_rows == PictureRows::kInPrompt) return picture.num_tokens;
+    return rules_.image_token_id ? 1 : 0;
+  }
+
+  /// Says which rows of a causal prompt, read behind others or not, image tokens take, and what else is not as in a text: positions,
+  /// who sees whom. `pictures` are those whose image tokens the prompt has.
   virtual void arrange(Prompt& prompt, std::span<const PicturePlan>) const { mark_image_rows(prompt); }
+  /// Whether rows of a prompt see rows behind them, so that none of them can be kept for another prompt.
+  [[nodiscard]] virtual bool reads_ahead() const noexcept { return false; }
 
   /// Prepared pictures by the names and in the layout in which the reference's image processor gives them.
   [[nodiscard]] virtual std::vector<NamedTensor> tensors(const VisualInput& input) const {
@@ -85,9 +104,33 @@ class Processor {
 
  protected:
   void mark_image_rows(Prompt& prompt) const {
-    for (Index i = 0; rules_.image_token_id && i < prompt.size(); ++i) {
-      if (prompt.ids[static_cast<std::size_t>(i)] == *rules_.image_token_id) prompt.image_rows.push_back(i);
+    if (rules_.picture_rows != PictureRows::kInPrompt) return;
+    for (Index i = 0; i < prompt.size(); ++i) {
+      if (is_image_token(prompt.ids[static_cast<std::size_t>(i)])) prompt.image_rows.push_back(i);
     }
+  }
+  /// Of image tokens in a prompt.
+  [[nodiscard]] Error wrong_number(std::size_t got, std::size_t pictures) const {
+    return {ErrorKind::kInvalidArgument, "prompt", concat(got, " image tokens \"", rules_.image_token, '"'), concat(pictures, ", one for each picture")};
+  }
+  /// `text` without its image tokens, of which it has one for each picture, or none.
+  /// Errors  kInvalidArgument for another number of them
+  [[nodiscard]] std::string without_images(std::string_view text, std::span<const PicturePlan> pictures) const {
+    if (!spells_images_out(text)) return std::string(text);
+    return replace(text, pictures, [](const PicturePlan&, std::size_t) { return std::string(); });
+  }
+  /// The image tokens of pictures, one after another.
+  [[nodiscard]] std::string image_tokens(std::span<const PicturePlan> pictures) const {
+    std::string tokens;
+    for (const PicturePlan& picture : pictures) {
+      for (Index i = 0; i < picture.num_tokens; ++i) tokens += rules_.image_token;
+    }
+    return tokens;
+  }
+  /// How a tokenizer spells the token that texts begin with; nothing where it has none.
+  [[nodiscard]] static std::string begin_of_text(const Tokenizer& tokenizer) {
+    const std::optional<TokenId> bos = tokenizer.bos_token_id();
+    return bos ? std::string(tokenizer.id_to_token(*bos)) : std::string();
   }
   /// `text` with replacement(picture, its index) for the k-th image token.
   template <class Replacement>
@@ -99,10 +142,7 @@ class Processor {
       if (count < pictures.size()) result += replacement(pictures[count], count);
       ++count;
     }
-    if (count != pictures.size()) {
-      throw Error(ErrorKind::kInvalidArgument, "prompt", concat(count, " image tokens \"", rules_.image_token, '"'),
-                  concat(pictures.size(), ", one for each picture"));
-    }
+    if (count != pictures.size()) throw wrong_number(count, pictures.size());
     return result += text.substr(begin);
   }
   /// [pictures, channels, height, width] of crops of one size.

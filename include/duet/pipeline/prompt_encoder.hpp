@@ -52,9 +52,7 @@ class PromptEncoder {
   [[nodiscard]] bool has_chat_template() const { return chat_.has_value() && !rules().decoder_start_token_id; }
 
   /// Whether a text holds image tokens, so that it is taken as it is.
-  [[nodiscard]] bool spells_images_out(std::string_view text) const {
-    return rules().image_token_id && text.find(rules().image_token) != std::string_view::npos;
-  }
+  [[nodiscard]] bool spells_images_out(std::string_view text) const { return processor_->spells_images_out(text); }
 
   /// What the user says in a turn: images before text. Without text, images are captioned where the family can.
   /// Errors  kInvalidArgument when there is nothing to say
@@ -76,13 +74,13 @@ class PromptEncoder {
     const std::optional<TokenId> bos = tokenizer.bos_token_id();
     const bool begun = bos && prompt.starts_with(tokenizer.id_to_token(*bos));
     const bool has_eyes = rules().image_token_id.has_value();
-    return tokenizer.encode(processor_->expand(prompt, pictures), has_eyes && !begun ? SpecialTokens::kAdd : SpecialTokens::kNone);
+    return processor_->encode(tokenizer, prompt, pictures, has_eyes && !begun ? SpecialTokens::kAdd : SpecialTokens::kNone);
   }
 
   /// Ids of a text as it is, with special tokens, every image token expanded.
   /// Errors  kFileNotReadable without tokenizer.json; those of Processor::expand
   [[nodiscard]] std::vector<TokenId> encode_exactly(std::string_view text, std::span<const PicturePlan> pictures) const {
-    return required_tokenizer().encode(expanded(text, pictures));
+    return processor_->encode(required_tokenizer(), text, pictures, SpecialTokens::kAdd);
   }
 
   /// Ids of a turn: the chat template's wording in the first, else the family's around `text`, special tokens, and every image
@@ -114,14 +112,10 @@ class PromptEncoder {
       for (Index i = 0; i < num_pictures; ++i) whole += rules.image_token + rules.image_suffix;
       whole += concat(text.value_or(rules.caption_question), rules.question_suffix);
     }
-    return required_tokenizer().encode(expanded(whole, pictures), turn == Turn::kFirst ? SpecialTokens::kAdd : SpecialTokens::kNone);
+    return processor_->encode(required_tokenizer(), whole, pictures, turn == Turn::kFirst ? SpecialTokens::kAdd : SpecialTokens::kNone);
   }
 
  private:
-  /// A text alone may hold whatever it likes.
-  [[nodiscard]] std::string expanded(std::string_view text, std::span<const PicturePlan> pictures) const {
-    return rules().image_token_id ? processor_->expand(text, pictures) : std::string(text);
-  }
   [[nodiscard]] static Error nothing_to_say() {
     return {ErrorKind::kInvalidArgument, "prompt", "neither text nor an image", "at least one of them"};
   }

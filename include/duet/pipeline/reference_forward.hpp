@@ -25,7 +25,7 @@ struct ReferenceInputs {
   std::vector<std::uint8_t> attention_mask;  ///< [batch, length] or empty: all ones
   std::vector<Index> position_ids;           ///< [batch, length] or empty: 0, 1, 2 …
   std::optional<VisualInput> pixel_values;
-  const Processor* processor = nullptr;      ///< whose arrange() says who sees whom; null: as in a text
+  const Processor* processor = nullptr;  ///< of the family, which arranges its prompts; without, they are as a text's
 
   /// Rows of batch entry `b` that are no padding: one run.
   /// Errors  kInvalidArgument when the mask has holes
@@ -79,73 +79,98 @@ class StageRecorder {
 
 namespace detail {
 
-/// What of the pictures is one batch entry's.
+/// The pictures of one batch entry.
 struct EntryImages {
   ImageRows rows;
-  std::vector<PicturePlan> pictures;
+  std::vector<PicturePlan> pictures;  ///< num_tokens: the rows that each became
 };
 
-/// Splits image rows among batch entries: by placeholders where the prompt has one for each row, else every entry has as many
-/// pictures, padding of the batch included.
-inline std::vector<EntryImages> images_per_entry(const ReferenceInputs& inputs, const PromptRules& rules, ImageRows all) {
+/// Splits pictures among batch entries: by image tokens where the prompts have them, else one picture an entry. Those that are padding
+/// of the batch, of no crops, belong to the entry that they lie behind.
+/// Errors  kShapeMismatch when their numbers do not agree
+inline std::vector<EntryImages> images_per_entry(const ReferenceInputs& inputs, const Processor& processor, const ImageRows& all) {
   std::vector<EntryImages> result(static_cast<std::size_t>(inputs.batch));
   if (all.empty()) return result;
-  const bool in_prompt = rules.picture_rows == PictureRows::kInPrompt && rules.image_token_id;
+  const bool has_tokens = processor.rules().image_token_id.has_value();
+  const bool in_prompt = processor.rules().picture_rows == PictureRows::kInPrompt;
   const auto pictures = static_cast<Index>(all.spans.size());
-  if (!in_prompt && (rules.image_token_id ? pictures % inputs.batch != 0 : pictures != inputs.batch)) {
-    throw Error(ErrorKind::kShapeMismatch, "inputs.pixel_values", concat(pictures, " images"),
-                concat(inputs.batch, ", one for each row of ids"));
+  Index next = 0, begin = 0;  // picture, and its first row
+  const auto wrong = [&](Index got) {
+    return Error(ErrorKind::kShapeMismatch, "inputs.input_ids", concat(got, " image tokens"),
+                 in_prompt ? concat(all.rows.rows(), ", one for each row of a picture") : concat(pictures, ", one for each picture"));
+  };
+  if (!has_tokens && pictures != inputs.batch) {
+    throw Error(ErrorKind::kShapeMismatch, "inputs.pixel_values", concat(pictures, " images"), concat(inputs.batch, ", one for each row of ids"));
   }
-  Index begin = 0, picture = 0;
+  Index tokens_so_far = 0;
   for (Index b = 0; b < inputs.batch; ++b) {
-    EntryImages& mine = result[static_cast<std::size_t>(b)];
-    Index count = 0;
-    if (in_prompt) {
-      const auto ids = std::span(inputs.input_ids).subspan(static_cast<std::size_t>(b * inputs.length), static_cast<std::size_t>(inputs.length));
-      count = std::ranges::count(ids, *rules.image_token_id);
-    } else {
-      count = all.rows.rows() / inputs.batch;
+    EntryImages& entry = result[static_cast<std::size_t>(b)];
+    Index tokens = has_tokens ? 0 : 1;  // still to be accounted for
+    for (Index i = 0; has_tokens && i < inputs.length; ++i) {
+      if (processor.is_image_token(inputs.input_ids[static_cast<std::size_t>(b * inputs.length + i)])) ++tokens;
     }
-    const bool last = b + 1 == inputs.batch;
-    if (begin + count > all.rows.rows() || (last && begin + count != all.rows.rows())) {
-      throw Error(ErrorKind::kShapeMismatch, "inputs.input_ids", concat(begin + count, " image placeholders"),
-                  concat(all.rows.rows(), ", one for each image token"));
+    tokens_so_far += tokens;
+    const Index first_row = begin;
+    const auto is_padding = [&] { return next < pictures && inputs.pixel_values->pictures[static_cast<std::size_t>(next)].num_crops == 0; };
+    while (tokens > 0 || is_padding()) {
+      if (next == pictures) throw wrong(tokens_so_far);
+      if (is_padding()) ++tokens;
+      const Index rows = all.spans[static_cast<std::size_t>(next)].count;
+      tokens -= has_tokens && in_prompt ? rows : 1;
+      if (tokens < 0) throw wrong(tokens_so_far);
+      PicturePlan picture = inputs.pixel_values->pictures[static_cast<std::size_t>(next++)];
+      picture.num_tokens = rows;
+      entry.rows.spans.push_back({begin - first_row, rows});
+      entry.pictures.push_back(picture);
+      begin += rows;
     }
-    mine.rows.rows = Matrix::clone(all.rows.view().rows(begin, count));
-    for (begin += count; picture < pictures && all.spans[static_cast<std::size_t>(picture)].begin < begin; ++picture) {
-      mine.pictures.push_back(inputs.pixel_values->pictures[static_cast<std::size_t>(picture)]);
-    }
+    entry.rows.rows = Matrix::clone(all.rows.view().rows(first_row, begin - first_row));
   }
+  if (next != pictures) throw wrong(tokens_so_far);
   return result;
 }
 
 /// The part [begin, end) of batch entry b as a prompt of a sequence whose slot 0 is row `begin`.
-inline Prompt prompt_of(const ReferenceInputs& inputs, Index b, Index begin, Index end, const PromptRules& rules,
-                        const EntryImages& images, Index num_embeddings) {
+/// Errors  kInvalidArgument for an id out of range
+inline Prompt prompt_of(const ReferenceInputs& inputs, Index b, Index begin, Index end, const Processor& processor, const EntryImages& images,
+                        Index num_embeddings) {
+  const auto [first, last] = inputs.unpadded(b);
+  const auto id_at = [&](Index i) { return inputs.input_ids[static_cast<std::size_t>(b * inputs.length + i)]; };
+  const Index num_image_rows = images.rows.rows.rows();
+  std::vector<TokenId> words;  // those that are no padding
+  for (Index i = first; i < last; ++i) words.push_back(id_at(i));
+  Prompt inner = Prompt::causal(std::move(words), 0, num_image_rows);
+  processor.arrange(inner, images.pictures);
+
   // The reference's generate() counts positions from the first token that is no padding; an encoder-decoder's decoder gets
   // no position_ids from it, and counts the padding too.
-  const Index zero = rules.decoder_start_token_id ? 0 : begin;
-  const bool in_memory = rules.picture_rows == PictureRows::kInMemory;
-  const Index all_rows = in_memory && !rules.image_token_id ? images.rows.rows.rows() : 0;  // seen without an image token
-  const auto [first, last] = inputs.unpadded(b);
+  const Index zero = processor.rules().decoder_start_token_id ? 0 : begin;
+  const Index shift = first - begin;  // slot, and row, of the first word
   Prompt prompt;
   for (Index i = begin; i < end; ++i) {
-    const auto at = static_cast<std::size_t>(b * inputs.length + i);
-    TokenId id = inputs.input_ids[at];
-    if (!in_memory && rules.image_token_id && id == *rules.image_token_id) {
-      prompt.image_rows.push_back(i - begin);
-      if (id >= num_embeddings) id = 0;  // a placeholder beyond the table: its row is replaced anyway
-    }
-    if (id < 0 || id >= num_embeddings) {
-      throw Error(ErrorKind::kInvalidArgument, concat("inputs.input_ids[", b, ", ", i, "]"), std::to_string(id),
-                  concat("between 0 and ", num_embeddings - 1));
-    }
-    prompt.ids.push_back(id);
-    prompt.positions.push_back(inputs.position_ids.empty() ? i - zero : inputs.position_ids[at]);
-    prompt.visible.push_back({std::max<Index>(first - begin, 0), std::max(i - begin + 1, first - begin)});
-    prompt.visible_images.push_back({0, all_rows});
+    const bool is_word = i >= first && i < last;
+    const auto at = static_cast<std::size_t>(i - first);  // among the words
+    prompt.ids.push_back(is_word ? inner.ids[at] : id_at(i));
+    const Index arranged = is_word ? inner.positions[at] + first - zero : i - zero;
+    prompt.positions.push_back(inputs.position_ids.empty() ? arranged : inputs.position_ids[static_cast<std::size_t>(b * inputs.length + i)]);
+    prompt.visible.push_back(is_word ? kernels::KeyRange{inner.visible[at].begin + shift, inner.visible[at].end + shift}
+                                     : kernels::KeyRange{std::max<Index>(shift, 0), std::max(i - begin + 1, shift)});
+    prompt.visible_images.push_back(is_word ? inner.visible_images[at] : kernels::KeyRange{0, num_image_rows});
+    if (!inner.offsets.empty()) prompt.offsets.push_back(is_word ? inner.offsets[at] : kernels::GridOffset{});
   }
-  if (in_memory && inputs.processor != nullptr) inputs.processor->arrange(prompt, images.pictures);
+  for (const Index row : inner.image_rows) prompt.image_rows.push_back(row + shift);
+  for (const ExtraRange& extra : inner.extra_visible) prompt.extra_visible.push_back({extra.row + shift, {extra.keys.begin + shift, extra.keys.end + shift}});
+  for (const ExtraRange& extra : inner.extra_visible_images) prompt.extra_visible_images.push_back({extra.row + shift, extra.keys});
+  // Rows that are replaced anyway may have an id beyond the table.
+  for (const Index row : prompt.image_rows) {
+    TokenId& id = prompt.ids[static_cast<std::size_t>(row)];
+    if (id < 0 || id >= num_embeddings) id = 0;
+  }
+  for (std::size_t i = 0; i < prompt.ids.size(); ++i) {
+    if (prompt.ids[i] >= 0 && prompt.ids[i] < num_embeddings) continue;
+    throw Error(ErrorKind::kInvalidArgument, concat("inputs.input_ids[", b, ", ", begin + static_cast<Index>(i), "]"), std::to_string(prompt.ids[i]),
+                concat("between 0 and ", num_embeddings - 1));
+  }
   return prompt;
 }
 
@@ -159,6 +184,8 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
                                            KeyValueFormat kv_format = KeyValueFormat::kF32) {
   constexpr bool kHasVision = requires { model.vision(); };
   const auto& decoder = model.decoder();
+  const Processor plain(rules);
+  const Processor& processor = inputs.processor != nullptr ? *inputs.processor : plain;
   std::vector<NamedTensor> out;
   StageRecorder record(out);
   Workspace workspace(compute);
@@ -174,7 +201,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
       throw Error(ErrorKind::kInvalidArgument, "inputs.pixel_values", "an image", "none for a model that reads text alone");
     }
   }
-  const std::vector<detail::EntryImages> per_entry = detail::images_per_entry(inputs, rules, std::move(images));
+  const std::vector<detail::EntryImages> per_entry = detail::images_per_entry(inputs, processor, images);
 
   std::vector<Prompt> prompts;
   std::vector<KvCache> caches;
@@ -183,7 +210,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
   const MatrixView hidden = workspace.matrix(rows, decoder.hidden_size());  // [batch * length, hidden_size]
   for (Index b = 0; b < batch; ++b) {
     const auto at = static_cast<std::size_t>(b);
-    prompts.push_back(detail::prompt_of(inputs, b, 0, length, rules, per_entry[at], decoder.num_embeddings()));
+    prompts.push_back(detail::prompt_of(inputs, b, 0, length, processor, per_entry[at], decoder.num_embeddings()));
     for (const Index position : prompts.back().positions) {
       if (position >= 0 && position < decoder.num_positions()) continue;
       throw Error(ErrorKind::kContextFull, "inputs.position_ids", std::to_string(position),
@@ -232,7 +259,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
   for (Index b = 0; b < batch; ++b) {
     const auto [begin, end] = inputs.unpadded(b);
     const detail::EntryImages& mine = per_entry[static_cast<std::size_t>(b)];
-    const Prompt prompt = detail::prompt_of(inputs, b, begin, end, rules, mine, decoder.num_embeddings());
+    const Prompt prompt = detail::prompt_of(inputs, b, begin, end, processor, mine, decoder.num_embeddings());
     sessions.emplace_back(model, compute, SessionOptions{.max_length = prompt.size() + max_new_tokens - 1, .kv_format = kv_format});
     together.push_back(&sessions.back());
     sessions.back().prefill(prompt, mine.rows);
@@ -363,7 +390,7 @@ std::vector<NamedTensor> reference_forward(const ContrastiveModel<Vision, Text>&
     for (Index i = 0; i < images->rows(); ++i) {
       for (Index j = 0; j < texts->rows(); ++j) {
         const std::span<const float> a = std::as_const(*images).view().row(i), b = std::as_const(*texts).view().row(j);
-        per_image(i, j) = per_text(j, i) = model.logit_scale() * std::inner_product(a.begin(), a.end(), b.begin(), 0.0f) + model.logit_bias();
+        per_image(i, j) = per_text(j, i) = model.logit_scale() * std::inner_product(a.begin(), a.end(), b.begin(), 0.0f);
       }
     }
     record.add("logits_per_image", {per_image.rows(), per_image.cols()}, per_image);

@@ -28,12 +28,14 @@ class SingleViewProcessor : public Processor {
   }
   [[nodiscard]] Image seen(const Image& picture) const override { return processor().seen(picture); }
 
- private:
+ protected:
+  /// Errors  kFileNotReadable without preprocessor_config.json
   [[nodiscard]] const ImageProcessor& processor() const {
     if (processor_) return *processor_;
     throw Error(ErrorKind::kFileNotReadable, where_, "no preprocessor_config.json", "one, to prepare images", "is the download complete?");
   }
 
+ private:
   std::string where_;
   std::optional<ImageProcessor> processor_;
 };

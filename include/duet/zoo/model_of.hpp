@@ -78,6 +78,7 @@ class SessionOf final : public AnySession {
   void restart() override { session_.restart(); }
   void clear() override { session_.clear(); }
   [[nodiscard]] Index length() const override { return session_.length(); }
+  [[nodiscard]] Index next_position() const override { return session_.next_position(); }
   [[nodiscard]] Index max_length() const override { return session_.max_length(); }
   [[nodiscard]] Index num_image_rows() const override {
     const VisualMemory* memory = session_.visual_memory();

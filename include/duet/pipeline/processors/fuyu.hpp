@@ -1,8 +1,12 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "duet/io/checkpoint_folder.hpp"
 #include "duet/pipeline/preprocessor_config.hpp"
@@ -47,6 +51,30 @@ class FuyuProcessor : public Processor {
   [[nodiscard]] Image seen(const Image& picture) const override {
     const auto grey = static_cast<std::uint8_t>(std::clamp(padding_, 0.0, 255.0));
     return window(scaled(picture), 0, 0, plan({picture.height(), picture.width()}).resized, {grey, grey, grey});
+  }
+
+  /// Pictures come first, row by row, then the text between its own begin and the token that begins the answer. Boxes and points in it
+  /// are pixels of a picture twice as large, and become those of the one that is read.
+  [[nodiscard]] std::vector<TokenId> encode(const Tokenizer& tokenizer, std::string_view text, std::span<const PicturePlan> pictures,
+                                            SpecialTokens special) const override {
+    const std::string words = without_images(text, pictures);
+    if (pictures.empty()) return tokenizer.encode(words, special);
+    const auto id_of = [&](std::string_view token) {
+      if (const std::optional<TokenId> id = tokenizer.token_to_id(token)) return *id;
+      throw Error(ErrorKind::kConfigMismatch, "tokenizer.json", concat("no token ", token), "it, as Fuyu's has");
+    };
+    const TokenId patch = rules().image_token_id ? *rules().image_token_id : id_of(rules().image_token), line = id_of("|NEWLINE|");
+    std::vector<TokenId> ids;
+    for (const PicturePlan& picture : pictures) {
+      for (Index row = 0; row < picture.resized.height / patch_size_; ++row) {
+        ids.insert(ids.end(), static_cast<std::size_t>(picture.resized.width / patch_size_), patch);
+        ids.push_back(line);
+      }
+    }
+    if (special == SpecialTokens::kAdd) ids.push_back(id_of("<s>"));
+    add_words(words, scale_of(pictures.front().original), tokenizer, id_of, ids);
+    ids.push_back(id_of("<0x04>"));
+    return ids;
   }
 
   /// The patches of all pictures, and where they lie among image tokens and ends of rows.
@@ -113,6 +141,63 @@ class FuyuProcessor : public Processor {
   }
   [[nodiscard]] PicturePlan plan_of(PictureSize original, PictureSize padded) const {
     return {.original = original, .resized = padded, .num_tokens = padded.height / patch_size_ * (padded.width / patch_size_)};
+  }
+
+  /// Texts as they are; <box>…</box> and <point>…</point> as their numbers, scaled, between tokens of their own.
+  template <class IdOf>
+  static void add_words(std::string_view text, double scale, const Tokenizer& tokenizer, const IdOf& id_of, std::vector<TokenId>& ids) {
+    struct Tag {
+      std::string_view open, close, open_token, close_token;
+      std::size_t numbers;
+    };
+    static constexpr Tag kTags[] = {{"<box>", "</box>", "<0x00>", "<0x01>", 4}, {"<point>", "</point>", "<0x02>", "<0x03>", 2}};
+    const auto add_text = [&](std::string_view words) {
+      if (words.empty()) return;
+      const std::vector<TokenId> more = tokenizer.encode(words, SpecialTokens::kNone);
+      ids.insert(ids.end(), more.begin(), more.end());
+    };
+    while (true) {
+      const Tag* next = nullptr;
+      for (const Tag& tag : kTags) {
+        const std::size_t at = text.find(tag.open);
+        if (at == std::string_view::npos || text.find(tag.close, at) == std::string_view::npos) continue;
+        if (next == nullptr || at < text.find(next->open)) next = &tag;
+      }
+      if (next == nullptr) return add_text(text);
+      const std::size_t open = text.find(next->open), begin = open + next->open.size(), end = text.find(next->close, begin);
+      add_text(text.substr(0, open));
+      ids.push_back(id_of(next->open_token));
+      for (const double number : numbers_in(text.substr(begin, end - begin), next->numbers)) {
+        ids.push_back(id_of(std::to_string(static_cast<Index>(std::nearbyint(number / 2 * scale)))));
+      }
+      ids.push_back(id_of(next->close_token));
+      text.remove_prefix(end + next->close.size());
+    }
+  }
+  /// Errors  kInvalidArgument for another number of them, or for what is none
+  static std::vector<double> numbers_in(std::string_view text, std::size_t count) {
+    const auto wrong = [&] {
+      return Error(ErrorKind::kInvalidArgument, "prompt", concat('"', text, '"'), concat(count, " numbers with commas between them"));
+    };
+    std::vector<double> result;
+    for (std::string_view rest = text;;) {
+      while (rest.starts_with(' ')) rest.remove_prefix(1);
+      double number = 0.0;
+      const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
+      if (error != std::errc() || std::abs(number) > 1e9) throw wrong();
+      result.push_back(number);
+      rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
+      while (rest.starts_with(' ')) rest.remove_prefix(1);
+      if (rest.empty()) break;
+      if (!rest.starts_with(',')) throw wrong();
+      rest.remove_prefix(1);
+    }
+    if (result.size() != count) throw wrong();
+    return result;
+  }
+  [[nodiscard]] double scale_of(PictureSize size) const {
+    if (fitted(size) == size) return 1.0;
+    return std::min(static_cast<double>(most_.height) / static_cast<double>(size.height), static_cast<double>(most_.width) / static_cast<double>(size.width));
   }
 
   /// Only made smaller, never larger.

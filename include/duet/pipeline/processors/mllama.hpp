@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "duet/io/checkpoint_folder.hpp"
-#include "duet/pipeline/picture_views.hpp"
 #include "duet/pipeline/preprocessor_config.hpp"
 #include "duet/pipeline/processors/arguments.hpp"
 #include "duet/pipeline/processors/layout.hpp"
@@ -59,19 +58,54 @@ class MllamaProcessor : public Processor {
     return window(fitted(picture, planned), 0, 0, planned.resized);
   }
 
-  /// Rows see the tiles that show their pictures, not those that are there for their number.
+  /// The text begins behind image tokens that lead it, unless it says itself where.
+  [[nodiscard]] std::vector<TokenId> encode(const Tokenizer& tokenizer, std::string_view text, std::span<const PicturePlan> pictures,
+                                            SpecialTokens special) const override {
+    std::string whole = replace(text, pictures, [this](const PicturePlan&, std::size_t) { return rules().image_token; });
+    const std::string begin = begin_of_text(tokenizer);
+    if (special == SpecialTokens::kAdd && !begin.empty() && whole.find(begin) == std::string::npos) {
+      std::size_t at = 0;
+      while (std::string_view(whole).substr(at).starts_with(rules().image_token)) at += rules().image_token.size();
+      whole.insert(at, begin);
+    }
+    return tokenizer.encode(whole, SpecialTokens::kNone);
+  }
+  /// An image token's picture is seen up to the next image token; of several that follow one another all are seen as far as the last
+  /// is. Rows before the first see nothing.
   void arrange(Prompt& prompt, std::span<const PicturePlan> pictures) const override {
-    std::vector<Index> tokens;
+    struct Span {
+      Index begin, end;          // rows of the prompt
+      kernels::KeyRange memory;  // those of the picture's tiles
+    };
+    std::vector<Span> spans;
+    Index memory = 0;
+    for (Index i = 0; i < prompt.size() && spans.size() < pictures.size(); ++i) {
+      if (!is_image_token(prompt.ids[static_cast<std::size_t>(i)])) continue;
+      const PicturePlan& picture = pictures[spans.size()];
+      if (!spans.empty()) spans.back().end = i;
+      spans.push_back({i, prompt.size(), {memory, memory + picture.num_tokens / max_tiles_ * picture.num_crops}});
+      memory += picture.num_tokens;
+    }
+    if (spans.empty()) return;  // all rows see what the memory holds, which is nothing or older
+    for (std::size_t k = spans.size() - 1; k-- > 0;) {
+      if (spans[k].begin + 1 == spans[k].end) spans[k].end = spans[k + 1].end;
+    }
     for (Index i = 0; i < prompt.size(); ++i) {
-      if (prompt.ids[static_cast<std::size_t>(i)] == rules().image_token_id && tokens.size() < pictures.size()) tokens.push_back(i);
+      kernels::KeyRange* range = nullptr;  // the row's last one so far
+      prompt.visible_images[static_cast<std::size_t>(i)] = {0, 0};
+      for (const Span& span : spans) {
+        if (i < span.begin || i >= span.end) continue;
+        if (range == nullptr) {
+          range = &prompt.visible_images[static_cast<std::size_t>(i)];
+          *range = span.memory;
+        } else if (range->end == span.memory.begin) {
+          range->end = span.memory.end;
+        } else {
+          prompt.extra_visible_images.push_back({i, span.memory});
+          range = &prompt.extra_visible_images.back().keys;
+        }
+      }
     }
-    std::vector<kernels::KeyRange> seen;
-    Index begin = 0;
-    for (const PicturePlan& picture : pictures) {
-      seen.push_back({begin, begin + picture.num_tokens / max_tiles_ * picture.num_crops});
-      begin += picture.num_tokens;
-    }
-    view_pictures(prompt, tokens, seen, PictureViews::kLastRun);
   }
 
   [[nodiscard]] std::vector<NamedTensor> tensors(const VisualInput& input) const override {
@@ -106,7 +140,7 @@ class MllamaProcessor : public Processor {
       if (!(id >= 0.0 && id <= static_cast<double>(grids_.size()) && id == std::floor(id))) {
         throw Error(ErrorKind::kInvalidArgument, concat("inputs.aspect_ratio_ids[", i, "]"), concat(id), concat("between 0 and ", grids_.size()));
       }
-      // Padding stays: rows that see no picture see it, too.
+      // Padding stays: rows that see no picture see all there is.
       const Grid grid = id == 0.0 ? Grid{0, 0} : grids_[static_cast<std::size_t>(id) - 1];
       const PictureSize size{grid.rows * tile.height, grid.cols * tile.width};
       input.add_picture(plan_of(size, grid, tile));

@@ -72,6 +72,29 @@ class Qwen2VlProcessor : public Processor {
     return planned.resized == planned.original ? picture : resize(picture, planned.resized.width, planned.resized.height, filter_);
   }
 
+  /// M-RoPE: rows of a picture stand at one position and where they are in its grid; the text goes on behind the furthest of them.
+  void arrange(Prompt& prompt, std::span<const PicturePlan> pictures) const override {
+    mark_image_rows(prompt);
+    if (prompt.image_rows.empty()) return;
+    prompt.offsets.resize(prompt.ids.size());
+    Index position = prompt.positions.front(), of_picture = 0;  // rows of the picture so far
+    std::size_t picture = 0;
+    for (std::size_t i = 0; i < prompt.ids.size(); ++i) {
+      prompt.positions[i] = position;
+      if (!is_image_token(prompt.ids[i]) || picture == pictures.size()) {
+        ++position;
+        continue;
+      }
+      const Index group = patch_size_ * merge_size_;
+      const Index rows = pictures[picture].resized.height / group, cols = pictures[picture].resized.width / group;
+      prompt.offsets[i] = {of_picture / cols, of_picture % cols};
+      if (++of_picture < rows * cols) continue;
+      position += std::max(rows, cols);
+      of_picture = 0;
+      ++picture;
+    }
+  }
+
   [[nodiscard]] std::vector<NamedTensor> tensors(const VisualInput& input) const override {
     std::vector<float> patches;
     std::vector<std::int64_t> grids;
