@@ -18,6 +18,7 @@
 #include "duet/zoo/phi3_v.hpp"
 #include "duet/zoo/pixtral.hpp"
 #include "duet/zoo/qwen2_vl.hpp"
+#include "duet/zoo/mllama.hpp"
 #include "duet/zoo/siglip.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
 
@@ -87,6 +88,7 @@ auto with_family(const JsonView& config, Use&& use) {
     if (text == "gpt2") return use(TypeTag<LlavaGpt2>{});
     throw unknown("text_config.model_type", text, concat("gpt2, ", kLlamas));
   }
+  if (type == "mllama") return use(TypeTag<Mllama>{});
   if (type == "opt") return use(TypeTag<Opt>{});
   if (type == "llava_next" || type == "llava_onevision") {
     const auto vision = inner("vision_config"), text = inner("text_config");
