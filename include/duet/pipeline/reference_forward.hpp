@@ -57,7 +57,6 @@ class StageRecorder {
     std::string name(kNames[static_cast<std::size_t>(stage)]);
     if (name.ends_with('.')) name += std::to_string(index);
     const Index groups = groups_ == 0 || rows.rows() % groups_ != 0 ? 1 : groups_;  // crops of different sizes make no groups
-    const Index groups = groups_ > 0 && rows.rows() % groups_ == 0 ? groups_ : 1;  // crops may become different numbers of rows
     add(std::move(name), {groups, rows.rows() / groups, rows.cols()}, rows);
   }
   void add(std::string name, std::vector<Index> shape, ConstMatrixView rows) {

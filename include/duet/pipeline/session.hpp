@@ -177,8 +177,7 @@ class Session {
     }
     const auto& decoder = model_->decoder();
     const Index num_image_rows = images == nullptr ? 0 : images->num_rows();
-    ReadRows rows = rows_.load(file, options_.max_length, decoder.num_positions(), decoder.vocab_size(), num_image_rows);
-    ReadRows rows = rows_.load(file, options_.max_length, decoder.num_positions(), decoder.num_embeddings(), images == nullptr ? 0 : images->num_rows());
+    ReadRows rows = rows_.load(file, options_.max_length, decoder.num_positions(), decoder.num_embeddings(), num_image_rows);
     const bool switched = can_switch() && file.numbers("switched") == std::vector<std::int64_t>{1};
     for (Index i = 0; i < cache_.num_layers(); ++i) file.check(concat("layers.", i), cache_.layer(i), length);
     const Index one_row[] = {1, logits_.cols()};
