@@ -27,7 +27,8 @@ Encoded encoded(std::initializer_list<std::vector<GridSize>> pictures, Index wid
   Encoded result;
   Index picture = 0, total = 0;
   for (const auto& crops : pictures) {
-    result.input.add_picture({.num_crops = static_cast<Index>(crops.size())});
+    result.input.add_picture({});
+    result.input.pictures.back().num_crops = static_cast<Index>(crops.size());
     for (const GridSize& grid : crops) {
       result.features.crops.push_back({picture, total, first_rows + grid.size(), grid.rows, grid.cols});
       total += first_rows + grid.size();

@@ -47,7 +47,6 @@ class AnyResolutionProcessor : public Processor {
     grid_edge_ = tile_ / patch_size;
     const bool keeps_class = !siglip && config.get_or<std::string>("vision_feature_select_strategy", onevision ? "full" : "default") == "full" && whole_config;
     base_tokens_ = grid_edge_ * grid_edge_ + (keeps_class ? 1 : 0);
-    pads_evenly_ = onevision;
     max_tiles_ = read_max_tiles(config);
     if (folder.has("preprocessor_config.json")) {
       const JsonView file = folder.preprocessor_config();
@@ -91,13 +90,14 @@ class AnyResolutionProcessor : public Processor {
       one_->process(window(canvas, top, left, part), input.add_crop({tile_, tile_}));
     }
   }
-  /// The canvas, with the picture in its middle.
+  /// The canvas, with the picture in its middle. Padding is as wide on both sides, so that a canvas may lack a pixel: its last tiles
+  /// are stretched by one then.
   [[nodiscard]] Image seen(const Image& picture) const override {
     if (!one_) throw Error(ErrorKind::kFileNotReadable, "preprocessor_config.json", "nothing", "one, to prepare images", "is the download complete?");
     const PictureSize canvas = plan({picture.height(), picture.width()}).resized, size = fitted({picture.height(), picture.width()}, canvas);
     const Image image = resize(picture, size.width, size.height, filter_);
     const Index top = (canvas.height - size.height) / 2, left = (canvas.width - size.width) / 2;
-    return window(image, -top, -left, pads_evenly_ ? PictureSize{size.height + 2 * top, size.width + 2 * left} : canvas);
+    return window(image, -top, -left, {size.height + 2 * top, size.width + 2 * left});
   }
 
   [[nodiscard]] std::vector<NamedTensor> tensors(const VisualInput& input) const override {
@@ -156,8 +156,6 @@ class AnyResolutionProcessor : public Processor {
   Index tile_ = 0;         ///< pixels along its edge
   Index grid_edge_ = 0;    ///< patches along the edge of a tile
   Index base_tokens_ = 0;  ///< image tokens of the tile with the whole picture
-  /// LLaVA-OneVision's padding is as wide on both sides: a canvas may lack a pixel, and then its last tiles are stretched by one.
-  bool pads_evenly_ = false;
   Index max_tiles_ = 0;    ///< tiles' worth of tokens that a picture may become, roughly; 0: any number
   std::vector<PictureSize> canvases_;
   std::optional<ImageProcessor> one_;  ///< prepares a tile
