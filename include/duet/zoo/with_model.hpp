@@ -8,6 +8,7 @@
 #include "duet/zoo/dinov2.hpp"
 #include "duet/zoo/gemma.hpp"
 #include "duet/zoo/blip2.hpp"
+#include "duet/zoo/idefics1.hpp"
 #include "duet/zoo/llava.hpp"
 #include "duet/zoo/mllama.hpp"
 #include "duet/zoo/siglip.hpp"
@@ -62,6 +63,7 @@ auto with_family(const JsonView& config, Use&& use) {
     if (text == "gpt2") return use(TypeTag<LlavaGpt2>{});
     throw unknown("text_config.model_type", text, "llama or gpt2");
   }
+  if (type == "idefics") return use(TypeTag<Idefics1>{});
   if (type == "mllama") return use(TypeTag<Mllama>{});
   if (type == "opt") return use(TypeTag<Opt>{});
   if (type == "blip") return use(TypeTag<Blip>{});
