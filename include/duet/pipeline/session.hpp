@@ -176,7 +176,8 @@ class Session {
                   "start with a larger max_length");
     }
     const auto& decoder = model_->decoder();
-    ReadRows rows = rows_.load(file, options_.max_length, decoder.num_positions(), decoder.num_embeddings(), images == nullptr ? 0 : images->num_rows());
+    const Index num_image_rows = images == nullptr ? 0 : images->num_rows();
+    ReadRows rows = rows_.load(file, options_.max_length, decoder.num_positions(), decoder.num_embeddings(), num_image_rows);
     const bool switched = can_switch() && file.numbers("switched") == std::vector<std::int64_t>{1};
     for (Index i = 0; i < cache_.num_layers(); ++i) file.check(concat("layers.", i), cache_.layer(i), length);
     const Index one_row[] = {1, logits_.cols()};
@@ -223,7 +224,7 @@ class Session {
   /// Runs a prompt behind what the cache holds. `length`: 1 + the furthest position of all.
   template <class Observer>
   void read(const Prompt& prompt, const ImageRows& rows, Index length, Observer& observe) {
-    switched_ = length > model_->decoder().switch_length();
+    switched_ = is_long(length);
     const auto frame = workspace_.frame();
     const MatrixView hidden = workspace_.matrix(prompt.size(), model_->decoder().hidden_size());  // [prompt, hidden_size]
     model_->fuse(prompt, rows, hidden, memory_, workspace_);
@@ -236,10 +237,9 @@ class Session {
         return std::span(values).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
       };
       const auto extras_of = [&](std::span<const ExtraRange> extras) {
-        const auto first = std::ranges::lower_bound(extras, begin, {}, &ExtraRange::row);
-        const auto last = std::ranges::lower_bound(extras, begin + count, {}, &ExtraRange::row);
-        const auto mine = workspace_.array<ExtraRange>(last - first);
-        std::transform(first, last, mine.begin(), [&](const ExtraRange& e) { return ExtraRange{e.row - begin, e.keys}; });
+        const std::span<const ExtraRange> of_chunk = of_rows(extras, begin, begin + count);
+        const auto mine = workspace_.array<ExtraRange>(static_cast<Index>(of_chunk.size()));
+        std::ranges::transform(of_chunk, mine.begin(), [&](const ExtraRange& e) { return ExtraRange{e.row - begin, e.keys}; });
         return std::span<const ExtraRange>(mine);
       };
       const Sequence sequence{.cache = &cache_,
@@ -301,8 +301,12 @@ class Session {
     }
   }
 
-  [[nodiscard]] bool can_switch() const noexcept { return model_->decoder().switch_length() < std::numeric_limits<Index>::max(); }
-  [[nodiscard]] bool is_long(Index length) const noexcept { return length > model_->decoder().switch_length(); }
+  [[nodiscard]] Index switch_length() const noexcept {
+    if constexpr (requires { model_->decoder().switch_length(); }) return model_->decoder().switch_length();
+    return std::numeric_limits<Index>::max();
+  }
+  [[nodiscard]] bool can_switch() const noexcept { return switch_length() < std::numeric_limits<Index>::max(); }
+  [[nodiscard]] bool is_long(Index length) const noexcept { return length > switch_length(); }
   /// Whether what the cache holds is of no use to a sequence of this length.
   [[nodiscard]] bool must_switch(Index length) const noexcept { return cache_.length() > 0 && is_long(length) != switched_; }
   /// The furthest position once a prompt is read.
