@@ -62,7 +62,10 @@ struct TinyCheckpoint {
   /// The stages of a forward pass.
   std::map<std::string, std::vector<float>> run(const ReferenceInputs& inputs, Index max_new_tokens = 0) const {
     std::map<std::string, std::vector<float>> result;
-    for (const NamedTensor& tensor : forward_model(*load(), inputs, max_new_tokens)) {
+    const std::shared_ptr<const AnyModel> model = load();
+    ReferenceInputs arranged = inputs;
+    if (arranged.processor == nullptr) arranged.processor = model->processor().get();
+    for (const NamedTensor& tensor : forward_model(*model, arranged, max_new_tokens)) {
       auto& stage = result[tensor.name];
       stage.resize(tensor.data.size() / sizeof(float));
       std::memcpy(stage.data(), tensor.data.data(), tensor.data.size());
@@ -187,6 +190,49 @@ inline Shapes tiny_clip_text_shapes(const std::string& prefix) {
   return shapes;
 }
 
+inline nlohmann::json tiny_siglip_vision_config() {
+  nlohmann::json config = tiny_vit_config();
+  config["model_type"] = "siglip_vision_model";
+  return config;
+}
+/// SigLIP's image tower, without the head that pools.
+inline Shapes tiny_siglip_vision_shapes(const std::string& prefix, Index num_patches = 4) {
+  const std::string e = prefix + "embeddings.";
+  Shapes shapes{{e + "patch_embedding.weight", {12, 3, 4, 4}}, {e + "patch_embedding.bias", {12}}, {e + "position_embedding.weight", {num_patches, 12}}};
+  add_clip_layers(shapes, prefix);
+  add_norm(shapes, prefix + "post_layernorm", 12);
+  return shapes;
+}
+inline Shapes tiny_siglip_head_shapes(const std::string& prefix) {
+  Shapes shapes{{prefix + "probe", {1, 1, 12}}, {prefix + "attention.in_proj_weight", {36, 12}}, {prefix + "attention.in_proj_bias", {36}}};
+  add_linear(shapes, prefix + "attention.out_proj", 12, 12);
+  add_norm(shapes, prefix + "layernorm", 12);
+  add_linear(shapes, prefix + "mlp.fc1", 12, 20);
+  add_linear(shapes, prefix + "mlp.fc2", 20, 12);
+  return shapes;
+}
+inline nlohmann::json tiny_siglip_text_config() {
+  nlohmann::json config = tiny_clip_text_config();
+  config["model_type"] = "siglip_text_model";
+  config.erase("eos_token_id");
+  return config;
+}
+inline Shapes tiny_siglip_text_shapes(const std::string& prefix) {
+  Shapes shapes = tiny_clip_text_shapes(prefix);
+  add_linear(shapes, prefix + "head", 12, 12);
+  return shapes;
+}
+/// Gemma's text model of either generation: the first has two norms a block, the others four.
+inline Shapes tiny_gemma_shapes(const std::string& prefix, bool four_norms) {
+  Shapes shapes = tiny_llama_shapes(prefix, prefix);
+  shapes.erase(prefix + "lm_head.weight");
+  for (const char* layer : {"layers.0.", "layers.1."}) {
+    if (!four_norms) continue;
+    for (const char* norm : {"pre_feedforward_layernorm", "post_feedforward_layernorm"}) shapes[prefix + layer + norm + ".weight"] = {12};
+  }
+  return shapes;
+}
+
 /// One row of ids.
 inline ReferenceInputs tiny_text(std::vector<TokenId> ids = {3, 1, 4, 1, 5, 9, 2, 6}) {
   ReferenceInputs inputs;
@@ -200,6 +246,18 @@ inline ReferenceInputs tiny_picture(ReferenceInputs inputs = {}, Index height = 
   VisualInput input;
   const std::span<float> pixels = input.add_whole({height, width});
   for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>(i * 37 % 199) / 100.0f - 1.0f;
+  inputs.pixel_values = std::move(input);
+  return inputs;
+}
+
+/// Crops of 8 x 8 pixels of one picture, whose plan is `plan`, with ids if there are any.
+inline ReferenceInputs tiny_crops(const PicturePlan& plan, ReferenceInputs inputs = {}) {
+  VisualInput input;
+  input.add_picture(plan);
+  for (Index k = 0; k < plan.num_crops; ++k) {
+    const std::span<float> pixels = input.add_crop({8, 8});
+    for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<float>((i * 37 + static_cast<std::size_t>(k) * 11) % 199) / 100.0f - 1.0f;
+  }
   inputs.pixel_values = std::move(input);
   return inputs;
 }

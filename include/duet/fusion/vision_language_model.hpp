@@ -4,12 +4,13 @@
 
 #include "duet/fusion/cross_attention_fusion.hpp"
 #include "duet/fusion/embedding_fusion.hpp"
+#include "duet/fusion/hybrid_fusion.hpp"
 #include "duet/models/decoder.hpp"
 #include "duet/models/projectors.hpp"
 
 namespace duet {
 
-/// A multimodal language model: three parts and the one decision that tells the two architectures apart.
+/// A multimodal language model: three parts and the one decision that tells the architectures apart.
 ///
 ///     pixels → Vision → features → Projection → image tokens ─┐
 ///     ids → embeddings ──────────────────────────── Fusion ───┴→ Text → logits
@@ -19,7 +20,8 @@ template <VisionEncoder Vision, Projector Projection, LanguageDecoder Text, clas
 class VisionLanguageModel {
   static_assert(FusionFor<Fusion, Text>,
                 "duet: this fusion policy cannot drive this decoder. CrossAttentionFusion needs a decoder with "
-                "cross-attention, Decoder<Recipe, CrossAttention<...>>; EmbeddingFusion needs one without, Decoder<Recipe>.");
+                "cross-attention, Decoder<Recipe, CrossAttention<...>>, and so does HybridFusion; EmbeddingFusion needs one "
+                "without, Decoder<Recipe>.");
 
  public:
   using Encoder = Vision;
@@ -31,7 +33,9 @@ class VisionLanguageModel {
   VisionLanguageModel(Vision vision, Projection projector, Text decoder)
       : vision_(std::move(vision)), projector_(std::move(projector)), decoder_(std::move(decoder)) {
     require_equal("projector input", projector_.input_size(), vision_.hidden_size());
-    if constexpr (!Text::kReadsImages) require_equal("projector output", projector_.output_size(), decoder_.hidden_size());
+    if constexpr (!Text::kReadsImages || requires { requires Fusion::kWritesRows; }) {
+      require_equal("projector output", projector_.output_size(), decoder_.hidden_size());
+    }
   }
 
   [[nodiscard]] const Vision& vision() const noexcept { return vision_; }
@@ -43,9 +47,7 @@ class VisionLanguageModel {
   [[nodiscard]] ImageRows encode(const VisualInput& input, Workspace& workspace, Observer&& observe = {}) const {
     const auto frame = workspace.frame();
     const Features features = vision_.encode(input, workspace, observe);
-    ImageRows result = project(features, input, workspace);
-    observe(Stage::kProjected, 0, ConstMatrixView(result.rows.view()));
-    return result;
+    return project(features, input, workspace, observe);
   }
 
   /// Embeds the prompt and brings the image rows to the decoder: into hidden [prompt, hidden_size], or into memory.
@@ -55,9 +57,16 @@ class VisionLanguageModel {
   }
 
  private:
-  [[nodiscard]] ImageRows project(const Features& features, const VisualInput& input, Workspace& workspace) const {
-    if constexpr (PictureProjector<Projection>) {
-      return projector_.project(features, input, workspace);
+  template <class Observer>
+  [[nodiscard]] ImageRows project(const Features& features, const VisualInput& input, Workspace& workspace, Observer& observe) const {
+    if constexpr (requires { projector_.project(features, input, workspace, observe); }) {  // it packs what it has projected
+      ImageRows result = projector_.project(features, input, workspace, observe);
+      observe(Stage::kPacked, 0, ConstMatrixView(result.rows.view()));
+      return result;
+    } else if constexpr (PictureProjector<Projection>) {
+      ImageRows result = projector_.project(features, input, workspace);
+      observe(Stage::kProjected, 0, ConstMatrixView(result.rows.view()));
+      return result;
     } else {
       ImageRows result{Matrix(features.rows.rows(), projector_.output_size()),
                        std::vector<ImageRows::Span>(static_cast<std::size_t>(input.num_pictures()))};
@@ -67,6 +76,7 @@ class VisionLanguageModel {
         if (span.count == 0) span.begin = crop.begin;
         span.count += crop.count;
       }
+      observe(Stage::kProjected, 0, ConstMatrixView(result.rows.view()));
       return result;
     }
   }
