@@ -99,7 +99,9 @@ duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::Processor&
   if (encoder_decoder && !inputs.pixel_values) {
     throw Error(ErrorKind::kInvalidArgument, file.tensors().where(), "no inputs.pixel_values", "the images to write about");
   }
-  const std::string ids_name = encoder_decoder ? "inputs.decoder_input_ids" : "inputs.input_ids";
+  // The decoder of an encoder-decoder has names of its own, except where it is the model's only text (BLIP).
+  const bool own_names = encoder_decoder && file.tensors().find("inputs.input_ids") == nullptr;
+  const std::string ids_name = own_names ? "inputs.decoder_input_ids" : "inputs.input_ids";
   if (const TensorView* ids = file.tensors().find(ids_name)) {
     if (ids->shape.size() != 2) {
       throw Error(ErrorKind::kShapeMismatch, ids_name, duet::shape_text(ids->shape), "[batch, length]");
@@ -107,9 +109,9 @@ duet::ReferenceInputs read_inputs(const TensorFile& file, const duet::Processor&
     inputs.batch = ids->shape[0];
     inputs.length = ids->shape[1];
     for (const double value : numbers(*ids)) inputs.input_ids.push_back(integer<duet::TokenId>(value, ids_name));
-    const std::string mask = encoder_decoder ? "inputs.decoder_attention_mask" : "inputs.attention_mask";
+    const std::string mask = own_names ? "inputs.decoder_attention_mask" : "inputs.attention_mask";
     inputs.attention_mask = optional_integers<std::uint8_t>(file, mask, ids->shape);
-    const std::string positions = encoder_decoder ? "inputs.decoder_position_ids" : "inputs.position_ids";
+    const std::string positions = own_names ? "inputs.decoder_position_ids" : "inputs.position_ids";
     inputs.position_ids = optional_integers<Index>(file, positions, ids->shape);
     if (const TensorView* indices = file.tensors().find("inputs.image_patches_indices"); indices != nullptr && rules.image_token_id) {
       // Fuyu's forward() finds pictures by these, whatever ids stand there.

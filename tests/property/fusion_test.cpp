@@ -198,6 +198,66 @@ TEST(CrossAttentionFusion, GoesOnFromAFileWithTheSameBits) {
   }
 }
 
+TEST(CrossAttentionFusion, DecodedRowsSeeOfTheImagesWhatTheLastRowOfThePromptDoes) {
+  using Model = MethodB<CrossAttention<InsideBlock>>;
+  const test::TempFolder folder;
+  const TinyWeights weights;
+  const auto model = build<Model>(weights);
+  const ImageRows picture = encoded(model, 1);
+  const Index rows = picture.rows.rows();
+  Machine machine;
+  const SessionOptions options{.max_length = 64};
+  // The last row sees the first and the last image rows: all others might be anything.
+  Prompt prompt = Prompt::causal(tiny_ids(5), 0, rows), longer = Prompt::causal(tiny_ids(6), 0, rows);
+  prompt.visible_images[4] = {0, 2};
+  prompt.extra_visible_images = {{4, {rows - 2, rows}}};
+  longer.ids[5] = 9;
+  longer.visible_images[4] = longer.visible_images[5] = {0, 2};
+  longer.extra_visible_images = {{4, {rows - 2, rows}}, {5, {rows - 2, rows}}};
+  Session<Model> session(model, machine.compute, options), read(model, machine.compute, options), restored(model, machine.compute, options);
+  session.prefill(prompt, picture);
+  session.save(folder.path() / "session.safetensors");
+  restored.restore(folder.path() / "session.safetensors");
+  const auto decoded = values(session.decode(9)), expected = values(read.prefill(longer, picture));
+  for (std::size_t i = 0; i < decoded.size(); ++i) EXPECT_NEAR(decoded[i], expected[i], 2e-5f) << "summed in another order";
+  EXPECT_THAT(values(restored.decode(9)), ElementsAreArray(decoded));
+  EXPECT_THAT(values(restored.decode(8)), ElementsAreArray(values(session.decode(8))));
+  session.truncate(3);  // rows that see all of the image
+  const auto sees_all = values(session.decode(9));
+  Prompt all = Prompt::causal(tiny_ids(4), 0, rows);
+  all.ids[3] = 9;
+  Session<Model> other(model, machine.compute, options);
+  const auto read_all = values(other.prefill(all, picture));
+  for (std::size_t i = 0; i < sees_all.size(); ++i) EXPECT_NEAR(sees_all[i], read_all[i], 2e-5f);
+}
+
+TEST(EmbeddingFusion, ImageRowsAreKeptWhereAllMayBeReadAnew) {
+  const test::TempFolder folder;
+  const TinyWeights weights;
+  DecoderConfig config = tiny_decoder();
+  config.rope = {.rope_type = "longrope", .factor = 10.0f, .original_max_position_embeddings = 32, .short_factor = {1.0f, 1.1f, 1.3f, 2.0f},
+                 .long_factor = {1.5f, 3.0f, 6.0f, 20.0f}};
+  const auto model = build<MethodA>(weights, config);
+  const ImageRows picture = encoded(model, 1);
+  Machine machine;
+  Prompt prompt = with_placeholders(picture.rows.rows()), whole = Prompt::causal(tiny_ids(33));
+  whole.image_rows = prompt.image_rows;
+  const TokenId more[] = {4, 5, 6};
+  std::copy(std::begin(more), std::end(more), whole.ids.begin() + 30);
+  Session<MethodA> session(model, machine.compute, {.max_length = 64}), restored(model, machine.compute, {.max_length = 64}),
+      read(model, machine.compute, {.max_length = 64});
+  session.prefill(prompt, picture);
+  session.save(folder.path() / "session.safetensors");
+  restored.restore(folder.path() / "session.safetensors");
+  for (const TokenId id : more) {
+    session.decode(id);
+    restored.decode(id);
+  }
+  const auto expected = values(read.prefill(whole, picture));
+  EXPECT_THAT(values(session.logits()), ElementsAreArray(expected));
+  EXPECT_THAT(values(restored.logits()), ElementsAreArray(expected));
+}
+
 TEST(EmbeddingFusion, AfterAMismatchTheSessionIsAsItWas) {
   const TinyWeights weights;
   const auto model = build<MethodA>(weights);

@@ -507,6 +507,161 @@ TEST(Session, AFileOfAnotherModelOrADamagedOneChangesNothing) {
   EXPECT_THAT(values(session.decode(1)), ElementsAreArray(values(control.decode(1))));
 }
 
+/// A model whose sequences of more than 40 positions turn by other frequencies.
+DecoderConfig switching_config() {
+  DecoderConfig config = tiny_decoder();
+  config.rope = {.rope_type = "longrope", .factor = 10.0f, .original_max_position_embeddings = 40, .short_factor = {1.0f, 1.1f, 1.3f, 2.0f},
+                 .long_factor = {1.5f, 3.0f, 6.0f, 20.0f}};
+  return config;
+}
+RotaryModel switching_model(const TinyWeights& weights) {
+  return RotaryModel(Decoder<RotaryRecipe>(switching_config(), Weights(weights), Weights(weights)));
+}
+
+TEST(Session, ReadsAnewWhereTheDecoderSwitches) {
+  const TinyWeights weights;
+  const auto model = switching_model(weights);
+  Machine machine;
+  const auto ids = tiny_ids(60);
+  const auto first = [&](Index n) { return std::vector<TokenId>(ids.begin(), ids.begin() + n); };
+  Session<RotaryModel> session(model, machine.compute, {.max_length = 100});
+  session.prefill(Prompt::causal(first(36)));
+  for (Index n = 37; n <= 44; ++n) {
+    const auto got = values(session.decode(ids[static_cast<std::size_t>(n - 1)])), whole = prefilled(model, first(n), 1, 512);
+    EXPECT_EQ(session.length(), n);
+    if (n == 41) {
+      EXPECT_THAT(got, ElementsAreArray(whole)) << "read as one prompt";
+    }
+    EXPECT_THAT(got, Pointwise(FloatNear(2e-4f), whole)) << n << ": as in PrefillOfManyEqualsManyDecodes";
+  }
+  session.truncate(20);  // and back: a prompt behind it, and a token
+  Session<RotaryModel> behind(model, machine.compute, {.max_length = 100, .prefill_chunk = 7});
+  behind.prefill(Prompt::causal(first(50)));
+  behind.truncate(20);
+  EXPECT_THAT(values(behind.prefill(Prompt::causal({ids.begin() + 20, ids.begin() + 30}, 20))), ElementsAreArray(prefilled(model, first(30), 1, 512)));
+  EXPECT_THAT(values(session.decode(ids[20])), ElementsAreArray(prefilled(model, first(21), 1, 512)));
+  // A later prompt crosses; the decoder that stays on one side reads nothing anew.
+  EXPECT_THAT(values(behind.prefill(Prompt::causal({ids.begin() + 30, ids.begin() + 55}, 30))), ElementsAreArray(prefilled(model, first(55), 1, 512)));
+  EXPECT_THAT(prefilled(model, first(41), 2, 5), ElementsAreArray(prefilled(model, first(41), 1, 512))) << "chunks know how long the prompt is";
+}
+
+TEST(Session, StepsTogetherWhileSomeReadAnew) {
+  const TinyWeights weights;
+  const auto model = switching_model(weights);
+  Machine machine;
+  std::vector<Session<RotaryModel>> sessions, alone;
+  std::vector<Session<RotaryModel>*> together;
+  sessions.reserve(3);
+  for (const Index length : {38, 12, 40}) {
+    for (auto* list : {&sessions, &alone}) {
+      list->emplace_back(model, machine.compute, SessionOptions{.max_length = 60});
+      list->back().prefill(Prompt::causal(tiny_ids(length)));
+    }
+  }
+  for (auto& session : sessions) together.push_back(&session);
+  for (int step = 0; step < 5; ++step) {
+    const TokenId ids[] = {static_cast<TokenId>(3 + step), static_cast<TokenId>(11 + step), static_cast<TokenId>(50 - step)};
+    if (step == 0) {
+      EXPECT_THROW(Session<RotaryModel>::decode_together(together, ids, ThrowingObserver{5}), std::runtime_error) << "after the third has read anew";
+      EXPECT_EQ(sessions[2].length(), 40);
+    }
+    Session<RotaryModel>::decode_together(together, ids);
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_THAT(values(sessions[i].logits()), ElementsAreArray(values(alone[i].decode(ids[i])))) << i << " at step " << step;
+    }
+  }
+}
+
+TEST(Session, AfterAnErrorWhileReadingAnewItIsAsItWas) {
+  const TinyWeights weights;
+  const auto model = switching_model(weights);
+  Machine machine;
+  const SessionOptions options{.max_length = 80, .prefill_chunk = 16};
+  for (const int layers : {0, 4}) {
+    Session<RotaryModel> session(model, machine.compute, options), other(model, machine.compute, options);
+    for (auto* s : {&session, &other}) s->prefill(Prompt::causal(tiny_ids(38)));
+    EXPECT_THROW(session.prefill(Prompt::causal(tiny_ids(10), 38), {}, ThrowingObserver{layers}), std::runtime_error);
+    EXPECT_EQ(session.length(), 38);
+    for (auto* s : {&session, &other}) s->decode(5);
+    EXPECT_THAT(values(session.decode(6)), ElementsAreArray(values(other.decode(6)))) << "not switched";
+    EXPECT_THROW(session.decode(7, ThrowingObserver{layers}), std::runtime_error);
+    EXPECT_EQ(session.length(), 40);
+    EXPECT_THAT(values(session.decode(7)), ElementsAreArray(values(other.decode(7)))) << "switched";
+  }
+}
+
+TEST(Session, ASwitchingSessionGoesOnFromAFile) {
+  const test::TempFolder folder;
+  const TinyWeights weights;
+  const auto model = switching_model(weights);
+  Machine machine;
+  for (const Index length : {38, 45}) {
+    Session<RotaryModel> session(model, machine.compute, {.max_length = 80}), restored(model, machine.compute, {.max_length = 80});
+    session.prefill(Prompt::causal(tiny_ids(length)));
+    session.save(folder.path() / "session.safetensors");
+    restored.prefill(Prompt::causal(tiny_ids(60)));
+    restored.restore(folder.path() / "session.safetensors");
+    for (TokenId id = 0; id < 4; ++id) EXPECT_THAT(values(restored.decode(id)), ElementsAreArray(values(session.decode(id)))) << length;
+    for (auto* s : {&session, &restored}) s->truncate(30);
+    EXPECT_THAT(values(restored.decode(9)), ElementsAreArray(values(session.decode(9))));
+  }
+}
+
+TEST(Session, PositionsGoOnBehindTheFurthestOnAnyAxis) {
+  const test::TempFolder folder;
+  const TinyWeights weights;
+  DecoderConfig config = tiny_decoder();
+  config.rope.mrope_section = {2, 1, 1};
+  const RotaryModel model(Decoder<RotaryRecipe>(config, Weights(weights), Weights(weights)));
+  Machine machine;
+  Session<RotaryModel> session(model, machine.compute, {.max_length = 80}), text(model, machine.compute, {.max_length = 80}), restored(model, machine.compute, {.max_length = 80});
+  Prompt prompt = Prompt::causal(tiny_ids(12));
+  prompt.offsets.resize(12);
+  for (Index i = 0; i < 6; ++i) {  // two rows of three patches, all at position 4
+    prompt.positions[static_cast<std::size_t>(4 + i)] = 4;
+    prompt.offsets[static_cast<std::size_t>(4 + i)] = {i / 3, i % 3};
+  }
+  prompt.positions[10] = 7, prompt.positions[11] = 8;
+  text.prefill(Prompt::causal(tiny_ids(12)));
+  const auto logits = values(session.prefill(prompt));
+  EXPECT_NE(logits, values(text.logits()));
+  EXPECT_EQ(session.next_position(), 9);
+  Session<RotaryModel> chunked(model, machine.compute, {.max_length = 80, .prefill_chunk = 5});
+  EXPECT_THAT(values(chunked.prefill(prompt)), ElementsAreArray(logits));
+  session.save(folder.path() / "session.safetensors");
+  restored.restore(folder.path() / "session.safetensors");
+  EXPECT_THAT(values(restored.decode(3)), ElementsAreArray(values(session.decode(3))));
+  EXPECT_EQ(session.next_position(), 10);
+  session.truncate(8);
+  EXPECT_EQ(session.next_position(), 7) << "row 6 lies two columns to the right of position 4";
+}
+
+TEST(Session, RowsMaySeeSeveralRangesOfSlots) {
+  const TinyWeights weights;
+  const auto model = rotary_model(weights);
+  Machine machine;
+  const SessionOptions options{.max_length = 80};
+  Prompt whole = Prompt::causal(tiny_ids(40)), split = whole;
+  for (Index i = 20; i < 40; ++i) {
+    split.visible[static_cast<std::size_t>(i)].begin = 15;
+    split.extra_visible.push_back({i, {0, 9}});
+    split.extra_visible.push_back({i, {9, 15}});
+  }
+  Session<RotaryModel> one(model, machine.compute, options), three(model, machine.compute, options);
+  const auto expected = values(one.prefill(whole));
+  // The same keys, in another order of summing.
+  EXPECT_THAT(values(three.prefill(split)), Pointwise(FloatNear(2e-5f), expected));
+  // Two pictures that see each other: their rows run in one chunk, and the bits are those of one large chunk.
+  for (Index i = 5; i < 10; ++i) split.visible[static_cast<std::size_t>(i)].end = 10;
+  split.extra_visible.clear();
+  for (Index i = 5; i < 10; ++i) split.extra_visible.push_back({i, {25, 30}});
+  for (Index i = 20; i < 40; ++i) split.visible[static_cast<std::size_t>(i)] = {0, std::max<Index>(i + 1, i >= 25 && i < 30 ? 30 : 0)};
+  Session<RotaryModel> large(model, machine.compute, options), small(model, machine.compute, {.max_length = 80, .prefill_chunk = 3});
+  const auto pictures = values(large.prefill(split));
+  EXPECT_THAT(values(small.prefill(split)), ElementsAreArray(pictures));
+  EXPECT_NE(pictures, expected);
+}
+
 TEST(Session, AFullContextIsAnErrorAndChangesNothing) {
   const TinyWeights weights;
   const auto model = rotary_model(weights);

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "duet/fusion/vision_language_model.hpp"
+#include "duet/models/vision_transformer.hpp"
 #include "duet/pipeline/session.hpp"
 #include "support/tiny_weights.hpp"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "duet/blocks/gates.hpp"
+#include "duet/blocks/residual.hpp"
 #include "duet/kernels/elementwise.hpp"
 #include "duet/layers/attention.hpp"
 #include "duet/layers/feed_forward.hpp"
@@ -22,7 +23,7 @@ struct UniformAttentionNoMlp {
 
 /// Text asks, images answer: queries from the hidden rows, keys and values from a layer of the visual memory.
 ///
-///     x += gate · attention(norm(x), memory)
+///     x += gate · attention(norm(x), memory), or, post-norm, x = norm(x + gate · attention(x, memory))
 ///
 /// Shapes   hidden [rows, hidden_size], updated in place; memory of layer `index` holds [num_image_rows] keys and values
 /// Source   Vaswani et al. 2017, 1706.03762, section 3.2.3; gates: Alayrac et al. 2022, 2204.14198
@@ -43,25 +44,26 @@ class CrossAttentionBranch {
   template <class Look, class Observer = NoTaps>
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Index index, Phase phase, Workspace& workspace,
                Look&& look, Observer&& observe = {}) const {
-    const auto frame = workspace.frame();
-    const MatrixView normed = workspace.matrix(hidden.rows(), hidden.cols());  // [rows, hidden_size]
-    norm_.forward(hidden, normed, workspace);
-    const MatrixView q = attention_.project_queries(normed, phase, workspace);
-    const MatrixView attended = workspace.matrix(q.rows(), q.cols());
-    const auto jobs = workspace.array<kernels::AttentionJob>(static_cast<Index>(sequences.size()));
-    const auto extras = workspace.array<std::span<const ExtraRange>>(static_cast<Index>(sequences.size()));
-    for (std::size_t i = 0; i < sequences.size(); ++i) {
-      const Sequence& s = sequences[i];
-      const MatrixView rows = q.rows(s.row_begin, s.rows);
-      std::span<const kernels::KeyRange> spans = s.memory_spans;
-      extras[i] = s.extra_memory;
-      if constexpr (EmptyRow::kUniform) spans = attend_uniformly(s, rows, workspace);
-      jobs[i] = {rows, s.memory->layer(index).pages(), spans, attended.rows(s.row_begin, s.rows), {}};
-    }
-    attention_.attend(jobs, extras, attended, normed, kernels::Store::kAssign, phase, workspace,
-                      AttentionTaps(observe, AttentionKind::kCross, index));
-    look(ConstMatrixView(normed));
-    kernels::add_scaled(normed, gate_.factor(), hidden, workspace);
+    add_residual<typename Recipe::NormOrder>(norm_, hidden, workspace, [&](ConstMatrixView x) {
+      const auto frame = workspace.frame();
+      const MatrixView q = attention_.project_queries(x, phase, workspace);
+      const MatrixView attended = workspace.matrix(q.rows(), q.cols());
+      const MatrixView branch = workspace.matrix(x.rows(), x.cols());  // [rows, hidden_size]
+      const auto jobs = workspace.array<kernels::AttentionJob>(static_cast<Index>(sequences.size()));
+      const auto extras = workspace.array<std::span<const ExtraRange>>(static_cast<Index>(sequences.size()));
+      for (std::size_t i = 0; i < sequences.size(); ++i) {
+        const Sequence& s = sequences[i];
+        const MatrixView rows = q.rows(s.row_begin, s.rows);
+        std::span<const kernels::KeyRange> spans = s.memory_spans;
+        extras[i] = s.extra_memory;
+        if constexpr (EmptyRow::kUniform) spans = attend_uniformly(s, rows, workspace);
+        jobs[i] = {rows, s.memory->layer(index).pages(), spans, attended.rows(s.row_begin, s.rows), {}};
+      }
+      attention_.attend(jobs, extras, attended, branch, kernels::Store::kAssign, phase, workspace,
+                        AttentionTaps(observe, AttentionKind::kCross, index));
+      look(ConstMatrixView(branch));
+      kernels::add_scaled(branch, gate_.factor(), hidden, workspace);
+    });
   }
 
   /// Calls visit(weight) for every matrix that a text row goes through: not those of keys and values, which images do.
@@ -107,20 +109,20 @@ class CrossAttentionBlock {
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Index index, Phase phase, Workspace& workspace,
                Look&& look, Observer&& observe = {}) const {
     branch_.forward(hidden, sequences, index, phase, workspace, look, observe);
-    const auto frame = workspace.frame();
-    const MatrixView normed = workspace.matrix(hidden.rows(), hidden.cols());  // [rows, hidden_size]
-    norm_.forward(hidden, normed, workspace);
-    const MatrixView branch = workspace.matrix(hidden.rows(), hidden.cols());
-    feed_forward_.forward(normed, branch, kernels::Store::kAssign, phase, workspace);
-    if constexpr (EmptyRow::kUniform) {
-      for (const Sequence& s : sequences) {
-        for (Index i = 0; i < s.rows; ++i) {
-          const kernels::KeyRange span = s.memory_spans[static_cast<std::size_t>(i)];
-          if (span.begin >= span.end) std::ranges::fill(branch.row(s.row_begin + i), 0.0f);
+    add_residual<typename Recipe::NormOrder>(norm_, hidden, workspace, [&](ConstMatrixView x) {
+      const auto frame = workspace.frame();
+      const MatrixView branch = workspace.matrix(x.rows(), x.cols());  // [rows, hidden_size]
+      feed_forward_.forward(x, branch, kernels::Store::kAssign, phase, workspace);
+      if constexpr (EmptyRow::kUniform) {
+        for (const Sequence& s : sequences) {
+          for (Index i = 0; i < s.rows; ++i) {
+            const kernels::KeyRange span = s.memory_spans[static_cast<std::size_t>(i)];
+            if (span.begin >= span.end) std::ranges::fill(branch.row(s.row_begin + i), 0.0f);
+          }
         }
       }
-    }
-    kernels::add_scaled(branch, gate_.factor(), hidden, workspace);
+      kernels::add_scaled(branch, gate_.factor(), hidden, workspace);
+    });
   }
 
   template <class Visit>

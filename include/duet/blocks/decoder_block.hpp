@@ -1,18 +1,21 @@
 #pragma once
 
+#include "duet/blocks/residual.hpp"
 #include "duet/kernels/elementwise.hpp"
 #include "duet/layers/attention.hpp"
 #include "duet/layers/feed_forward.hpp"
 
 namespace duet {
 
-/// One layer of a decoder, pre-norm, with room between its two branches for cross-attention:
+/// One layer of a decoder, with room between its two branches for cross-attention; pre-norm (NormBefore) or post-norm
+/// (NormAfter), as Recipe::NormOrder says:
 ///
 ///     x += post(attention(norm(x)));  [x += cross-attention(x)];  x += post(feed_forward(norm(x)))
+///     x = norm(x + attention(x));     [x = …];                    x = norm(x + feed_forward(x))
 ///
 /// Shapes   hidden [rows, hidden_size], updated in place: the rows of all sequences one after another
 /// PostNorm normalises a branch before it is added (Gemma 2); NoNorm for most
-/// Source   Radford et al. 2019 (GPT-2); Touvron et al. 2023, 2302.13971 (Llama)
+/// Source   Radford et al. 2019 (GPT-2); Touvron et al. 2023, 2302.13971 (Llama); Devlin et al. 2018, 1810.04805 (BERT)
 template <class Recipe>
 class DecoderBlock {
  public:
@@ -29,16 +32,17 @@ class DecoderBlock {
   template <class Between, class Observer = NoTaps>
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Index layer, const kernels::RotaryAngles& angles,
                Phase phase, Workspace& workspace, Between&& between, Observer&& observe = {}) const {
-    const auto frame = workspace.frame();
-    const MatrixView normed = workspace.matrix(hidden.rows(), hidden.cols());  // [rows, hidden_size]
-    attention_norm_.forward(hidden, normed, workspace);
-    add_branch(attention_post_norm_, hidden, workspace, [&](MatrixView out, kernels::Store store) {
-      self_attention(attention_, normed, sequences, layer, angles, out, store, phase, workspace, observe);
+    using Order = typename Recipe::NormOrder;
+    add_residual<Order>(attention_norm_, hidden, workspace, [&](ConstMatrixView x) {
+      add_branch(attention_post_norm_, hidden, workspace, [&](MatrixView out, kernels::Store store) {
+        self_attention(attention_, x, sequences, layer, angles, out, store, phase, workspace, observe);
+      });
     });
     between(hidden);
-    feed_forward_norm_.forward(hidden, normed, workspace);
-    add_branch(feed_forward_post_norm_, hidden, workspace, [&](MatrixView out, kernels::Store store) {
-      feed_forward_.forward(normed, out, store, phase, workspace);
+    add_residual<Order>(feed_forward_norm_, hidden, workspace, [&](ConstMatrixView x) {
+      add_branch(feed_forward_post_norm_, hidden, workspace, [&](MatrixView out, kernels::Store store) {
+        feed_forward_.forward(x, out, store, phase, workspace);
+      });
     });
   }
 

@@ -4,6 +4,7 @@
 #include <concepts>
 
 #include "duet/core/weights.hpp"
+#include "duet/kernels/elementwise.hpp"
 
 namespace duet {
 
@@ -31,5 +32,36 @@ template <class G>
 concept Gate = std::constructible_from<G, const Weights&, std::string_view> && requires(const G& gate) {
   { gate.factor() } -> std::same_as<float>;
 };
+
+/// A branch of an encoder that is simply added.
+class NoLayerScale {
+ public:
+  static constexpr bool kIdentity = true;
+  NoLayerScale(const Weights&, std::string_view, Index) {}
+  void apply(MatrixView, Workspace&) const noexcept {}
+};
+
+/// A branch multiplied channel by channel by a learned vector.
+///
+/// Source  Touvron et al. 2021, 2103.17239 (CaiT), section 2
+class LayerScale {
+ public:
+  static constexpr bool kIdentity = false;
+  /// Takes "name" [hidden_size].
+  LayerScale(const Weights& weights, std::string_view name, Index hidden_size) : factors_(weights.vector(name, hidden_size)) {}
+  /// branch [rows, hidden_size] = branch ∘ factors, row by row.
+  void apply(MatrixView branch, Workspace& workspace) const noexcept { kernels::scale_columns(branch, factors_.data(), workspace); }
+
+ private:
+  std::vector<float> factors_;  // [hidden_size]
+};
+
+/// What multiplies the branches of an encoder's block.
+template <class S>
+concept BranchScale = std::constructible_from<S, const Weights&, std::string_view, Index> &&
+                      requires(const S& scale, MatrixView branch, Workspace& workspace) {
+                        scale.apply(branch, workspace);
+                        { S::kIdentity } -> std::convertible_to<bool>;
+                      };
 
 }  // namespace duet

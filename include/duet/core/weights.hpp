@@ -80,7 +80,8 @@ concept WeightSource = requires(const S& source, std::string_view name, std::spa
 };
 
 /// One row of a family's name table: what Duet's parts ask for, and how this family's checkpoints spell it. `*` stands
-/// for a layer index. Several of ours may share one stored name: they are slices of a fused tensor, in the order asked.
+/// for a layer index. Several of ours may share one stored name: they are slices of a fused tensor, in the order asked. A stored
+/// name that ends in '_' is joined to "weight" and "bias" as it is, any other one by a dot.
 struct TensorName {
   std::string_view ours;
   std::string_view stored;
@@ -174,7 +175,7 @@ class Weights {
       Index total = 0;
       while (end < parts.size() && stored_name(parts[end].name).full == stored.full) total += parts[end++].out_features;
       const bool out_in = stored.layout == WeightLayout::kOutIn;
-      const std::string weight_name = stored.full + ".weight", bias_name = stored.full + ".bias";
+      const std::string weight_name = joined(stored.full, ".weight"), bias_name = joined(stored.full, ".bias");
       const std::string part = concat(path_, parts[begin].name, ".weight");
       const Index shape[] = {out_in ? total : in_features, out_in ? in_features : total};
       const TensorView view = found({weight_name, part, shape, TensorUse::kMatrix, stored.layout});
@@ -197,6 +198,11 @@ class Weights {
     WeightLayout layout;
   };
 
+  [[nodiscard]] static std::string joined(std::string name, std::string_view suffix) {
+    if (!suffix.empty() && name.ends_with('_')) suffix.remove_prefix(1);
+    return name.append(suffix);
+  }
+
   [[nodiscard]] Stored stored_name(std::string_view leaf) const {
     std::string path = path_ + std::string(leaf);
     std::string_view suffix;  // rows of the table speak of parts, not of their .weight and .bias
@@ -216,7 +222,7 @@ class Weights {
       if (row.ours != pattern) continue;
       std::string stored(row.stored);
       if (const auto star = stored.find('*'); star != std::string::npos) stored.replace(star, 1, index);
-      return {prefix_ + stored + std::string(suffix), row.layout};
+      return {joined(prefix_ + stored, suffix), row.layout};
     }
     return {prefix_ + path + std::string(suffix), WeightLayout::kOutIn};
   }

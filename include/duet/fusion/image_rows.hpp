@@ -8,19 +8,9 @@
 #include "duet/core/matrix.hpp"
 #include "duet/core/token.hpp"
 #include "duet/layers/kv_cache.hpp"
+#include "duet/models/image_rows.hpp"
 
 namespace duet {
-
-/// Image tokens: what encoder and projector made of the pictures, and which rows belong to which image.
-struct ImageRows {
-  struct Span {
-    Index begin = 0, count = 0;
-  };
-  Matrix rows;              ///< [num_image_tokens, hidden_size of the text]
-  std::vector<Span> spans;  ///< one per image, in order
-
-  [[nodiscard]] bool empty() const noexcept { return rows.rows() == 0; }
-};
 
 /// A prompt as the decoder reads it: a vector has one entry per row, unless it says otherwise.
 struct Prompt {

@@ -4,12 +4,13 @@
 
 #include "duet/fusion/cross_attention_fusion.hpp"
 #include "duet/fusion/embedding_fusion.hpp"
+#include "duet/fusion/hybrid_fusion.hpp"
 #include "duet/models/decoder.hpp"
 #include "duet/models/projectors.hpp"
 
 namespace duet {
 
-/// A multimodal language model: three parts and the one decision that tells the two architectures apart.
+/// A multimodal language model: three parts and the one decision that tells the architectures apart.
 ///
 ///     pixels → Vision → features → Projection → image tokens ─┐
 ///     ids → embeddings ──────────────────────────── Fusion ───┴→ Text → logits
@@ -19,7 +20,8 @@ template <VisionEncoder Vision, Projector Projection, LanguageDecoder Text, clas
 class VisionLanguageModel {
   static_assert(FusionFor<Fusion, Text>,
                 "duet: this fusion policy cannot drive this decoder. CrossAttentionFusion needs a decoder with "
-                "cross-attention, Decoder<Recipe, CrossAttention<...>>; EmbeddingFusion needs one without, Decoder<Recipe>.");
+                "cross-attention, Decoder<Recipe, CrossAttention<...>>, and so does HybridFusion; EmbeddingFusion needs one "
+                "without, Decoder<Recipe>.");
 
  public:
   using Encoder = Vision;
@@ -31,7 +33,9 @@ class VisionLanguageModel {
   VisionLanguageModel(Vision vision, Projection projector, Text decoder)
       : vision_(std::move(vision)), projector_(std::move(projector)), decoder_(std::move(decoder)) {
     require_equal("projector input", projector_.input_size(), vision_.hidden_size());
-    if constexpr (!Text::kReadsImages) require_equal("projector output", projector_.output_size(), decoder_.hidden_size());
+    if constexpr (!Text::kReadsImages || requires { requires Fusion::kWritesRows; }) {
+      require_equal("projector output", projector_.output_size(), decoder_.hidden_size());
+    }
   }
 
   [[nodiscard]] const Vision& vision() const noexcept { return vision_; }

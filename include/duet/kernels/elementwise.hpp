@@ -74,6 +74,14 @@ inline void multiply(ConstMatrixView x, MatrixView y, Workspace& workspace) noex
   for_each_row(x.rows(), x.cols(), workspace, [&](Index i) { kernel(x.row(i).data(), y.row(i).data(), x.cols()); });
 }
 
+/// x = x ∘ factors, row by row.
+///
+/// Shapes  x [rows, cols], factors [cols]
+inline void scale_columns(MatrixView x, const float* factors, Workspace& workspace) noexcept {
+  const auto kernel = compiled_for<MultiplyKernel, const float*, float*, Index>(workspace.kernels().isa);
+  for_each_row(x.rows(), x.cols(), workspace, [&](Index i) { kernel(factors, x.row(i).data(), x.cols()); });
+}
+
 /// x = factor · x.
 inline void scale(MatrixView x, float factor, Workspace& workspace) noexcept {
   const auto kernel = compiled_for<ScaleKernel, float, float*, Index>(workspace.kernels().isa);

@@ -26,11 +26,17 @@ struct RopeConfig {
   float high_freq_factor = 4.0f;
   Index original_max_position_embeddings = 0;
   float partial_rotary_factor = 1.0f;
-  std::optional<float> attention_factor;         ///< of cos and sin; absent: as the type says
-  std::vector<float> short_factor, long_factor;  ///< longrope: what divides each frequency, [rotary_dim / 2]
-  float beta_fast = 32.0f, beta_slow = 1.0f;     ///< yarn
-  float mscale = 0.0f, mscale_all_dim = 0.0f;    ///< yarn; 0: absent
-  std::vector<Index> mrope_section;              ///< pairs that turn by time, height and width, in this order; or empty
+  std::optional<float> attention_factor = {};              ///< of cos and sin; absent: as the type says
+  std::vector<float> short_factor = {}, long_factor = {};  ///< longrope: what divides each frequency, [rotary_dim / 2]
+  float beta_fast = 32.0f, beta_slow = 1.0f;               ///< yarn
+  float mscale = 0.0f, mscale_all_dim = 0.0f;              ///< yarn; 0: absent
+  std::vector<Index> mrope_section = {};                   ///< pairs that turn by time, height and width, in this order; or empty
+};
+
+/// Where vectors that are added for positions come from.
+enum class PositionTable : unsigned char {
+  kLearned,     ///< the checkpoint
+  kSinusoidal,  ///< sines and cosines, computed
 };
 
 struct PositionConfig {
@@ -38,6 +44,8 @@ struct PositionConfig {
   Index head_dim = 0;
   Index max_position_embeddings = 0;
   RopeConfig rope;
+  Index offset = 0;  ///< of tables: rows before the first position's (OPT and BART keep two)
+  PositionTable table = PositionTable::kLearned;
 };
 
 /// Where the rows of one sequence are.
@@ -195,21 +203,22 @@ class RotaryEmbedding {
   Index num_positions_ = std::numeric_limits<Index>::max();
 };
 
-/// A learned vector per position, added to the embeddings (GPT-2, CLIP text).
+/// A learned vector per position, added to the embeddings (GPT-2, CLIP text, OPT).
 class LearnedPositions {
  public:
   static constexpr bool kRotates = false;
 
-  /// Takes "embed_positions.weight" [max_position_embeddings, hidden_size].
+  /// Takes "embed_positions.weight" [max_position_embeddings + offset, hidden_size].
   LearnedPositions(const PositionConfig& config, const Weights& weights)
-      : table_(weights, "embed_positions", config.max_position_embeddings, config.hidden_size) {}
+      : table_(weights, "embed_positions", config.max_position_embeddings + config.offset, config.hidden_size),
+        offset_(config.offset) {}
 
-  /// hidden [n, hidden_size] += table[positions].
+  /// hidden [n, hidden_size] += table[positions + offset].
   void embed(std::span<const Index> positions, MatrixView hidden) const {
     constexpr Index kChunk = 256;
     float values[kChunk];
     for (Index i = 0; i < hidden.rows(); ++i) {
-      const Index position = positions[static_cast<std::size_t>(i)];
+      const Index position = positions[static_cast<std::size_t>(i)] + offset_;
       const std::span<float> row = hidden.row(i);
       for (Index begin = 0; begin < hidden.cols(); begin += kChunk) {
         const Index count = std::min(kChunk, hidden.cols() - begin);
@@ -218,13 +227,59 @@ class LearnedPositions {
       }
     }
   }
-  [[nodiscard]] Index num_positions() const noexcept { return table_.num_embeddings(); }
+  [[nodiscard]] Index num_positions() const noexcept { return table_.num_embeddings() - offset_; }
   [[nodiscard]] Index num_pairs() const noexcept { return 0; }
   [[nodiscard]] Index switch_length() const noexcept { return std::numeric_limits<Index>::max(); }
   void angles(const RowPositions&, kernels::RotaryAngles) const noexcept {}
 
  private:
-  Embedding table_;  // [max_position_embeddings, hidden_size]
+  Embedding table_;  // [max_position_embeddings + offset, hidden_size]
+  Index offset_;
+};
+
+/// A vector per position, added to the embeddings, learned or, with d = hidden_size / 2, of sines and then cosines:
+///
+///     (sin(p · f_0) … sin(p · f_{d−1}), cos(p · f_0) … cos(p · f_{d−1})),  f_i = 10000^(−i / (d − 1)),  p = position + offset
+///
+/// Source  Vaswani et al. 2017, 1706.03762, section 3.5, in fairseq's order; TrOCR: Li et al. 2021, 2109.10282
+class LearnedOrSinusoidalPositions {
+ public:
+  static constexpr bool kRotates = false;
+
+  /// Takes what LearnedPositions takes, or nothing.
+  LearnedOrSinusoidalPositions(const PositionConfig& config, const Weights& weights) : offset_(config.offset) {
+    if (config.table == PositionTable::kLearned) {
+      learned_.emplace(config, weights);
+      return;
+    }
+    const Index half = config.hidden_size / 2;
+    const double step = std::log(10000.0) / static_cast<double>(std::max<Index>(1, half - 1));
+    for (Index i = 0; i < half; ++i) frequencies_.push_back(std::exp(static_cast<float>(i) * static_cast<float>(-step)));
+  }
+
+  void embed(std::span<const Index> positions, MatrixView hidden) const {
+    if (learned_) return learned_->embed(positions, hidden);
+    const std::size_t half = frequencies_.size();
+    for (Index i = 0; i < hidden.rows(); ++i) {
+      const auto position = static_cast<float>(positions[static_cast<std::size_t>(i)] + offset_);
+      const std::span<float> row = hidden.row(i);
+      for (std::size_t j = 0; j < half; ++j) {
+        row[j] += std::sin(position * frequencies_[j]);
+        row[half + j] += std::cos(position * frequencies_[j]);
+      }
+    }
+  }
+  [[nodiscard]] Index num_positions() const noexcept {
+    return learned_ ? learned_->num_positions() : std::numeric_limits<Index>::max();
+  }
+  [[nodiscard]] Index num_pairs() const noexcept { return 0; }
+  [[nodiscard]] Index switch_length() const noexcept { return std::numeric_limits<Index>::max(); }
+  void angles(const RowPositions&, kernels::RotaryAngles) const noexcept {}
+
+ private:
+  std::optional<LearnedPositions> learned_;
+  std::vector<float> frequencies_;  // [hidden_size / 2] or empty
+  Index offset_;
 };
 
 /// How a decoder knows the order of its tokens.

@@ -39,11 +39,28 @@ struct CrossAttention {
 struct DecoderRecipeDefaults {
   using HeadNorm = NoNorm;
   using PostNorm = NoNorm;
+  using NormOrder = NormBefore;  ///< NormAfter: BERT, BART
+  using EmbeddingNorm = NoNorm;  ///< of embeddings with their positions (BERT, BART)
+  // using FinalNorm = …;        ///< of the last layer's rows; Norm, where a recipe does not name it
 };
 
 template <class R>
 concept DecoderRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && Norm<typename R::PostNorm> &&
                         PositionEncoding<typename R::Position> && requires { typename R::FeedForward; };
+
+namespace detail {
+
+template <class Recipe>
+struct FinalNormOf {
+  using type = typename Recipe::Norm;
+};
+template <class Recipe>
+  requires requires { typename Recipe::FinalNorm; }
+struct FinalNormOf<Recipe> {
+  using type = typename Recipe::FinalNorm;
+};
+
+}  // namespace detail
 
 /// A decoder-only language model: embeddings, a stack of blocks, a final norm, and a head onto the vocabulary.
 ///
@@ -51,6 +68,7 @@ concept DecoderRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && 
 /// The decoder is const; what changes lives in each sequence's cache and memory.
 template <class Recipe, class Cross = NoCrossAttention>
 class Decoder {
+  using FinalNorm = typename detail::FinalNormOf<Recipe>::type;
   static_assert(DecoderRecipe<Recipe>,
                 "duet: this decoder recipe lacks a policy. A recipe is a struct of types: Norm, FeedForward, Position, and "
                 "HeadNorm and PostNorm, which DecoderRecipeDefaults supplies.");
@@ -60,21 +78,25 @@ class Decoder {
 
   Decoder(DecoderConfig config, const Weights& weights, const Weights& head_weights)
       : config_((config.check(), std::move(config))),
-        embed_tokens_(weights, "embed_tokens", config_.vocab_size, config_.hidden_size),
+        embed_tokens_(weights, "embed_tokens", std::max(config_.vocab_size, config_.num_embeddings), config_.hidden_size),
         positions_(config_.positions(), weights),
-        norm_(weights.scope("norm"), config_.hidden_size, config_.norm_eps) {
+        embedding_norm_(embedding_norm(config_, weights)),
+        norm_(final_norm(config_, weights, head_weights)) {
     if (config_.sliding_rope) sliding_positions_.emplace(config_.positions(*config_.sliding_rope), weights);
     for (Index i = 0; i < config_.num_hidden_layers; ++i) add_layer(i, weights.scope("layers", i));
-    if (config_.head == LanguageHead::kOwn) {
-      lm_head_ = Linear(head_weights, "lm_head", config_.hidden_size, config_.vocab_size, Linear::Bias::kNone);
-    } else if (config_.head == LanguageHead::kTied) {
-      lm_head_ = Linear(Weights::Projection{embed_tokens_.as_head(), {}});
+    if (const Index more = config_.additional_vocab_size; more > 0) {
+      additional_tokens_ = Embedding(weights, "additional_tokens", more, config_.hidden_size);
+      additional_head_ = make_head(head_weights, "additional_head", more, additional_tokens_);
     }
+    lm_head_ = make_head(head_weights, "lm_head", config_.vocab_size, embed_tokens_);
   }
 
   [[nodiscard]] const DecoderConfig& config() const noexcept { return config_; }
   [[nodiscard]] Index hidden_size() const noexcept { return config_.hidden_size; }
-  [[nodiscard]] Index vocab_size() const noexcept { return config_.vocab_size; }
+  /// Width of the logits.
+  [[nodiscard]] Index vocab_size() const noexcept { return config_.vocab_size + config_.additional_vocab_size; }
+  /// Ids that can be embedded: placeholders may have rows that no logit belongs to.
+  [[nodiscard]] Index num_embeddings() const noexcept { return embed_tokens_.num_embeddings() + additional_tokens_.num_embeddings(); }
   /// How many positions there are to be at.
   [[nodiscard]] Index num_positions() const noexcept { return positions_.num_positions(); }
   /// Sequences longer than this are read otherwise from their first row on: what a cache holds of a sequence is of use only
@@ -88,9 +110,13 @@ class Decoder {
     return {num_self_layers(), capacity, config_.num_key_value_heads, config_.head_dim, format};
   }
 
-  /// hidden [ids, hidden_size] = embedding_scale · token embeddings. Requires ids below vocab_size.
+  /// hidden [ids, hidden_size] = embedding_scale · token embeddings. Requires ids below num_embeddings().
   void embed(std::span<const TokenId> ids, MatrixView hidden) const {
-    embed_tokens_.forward(ids, hidden);
+    const Index first = embed_tokens_.num_embeddings();
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const std::span<float> row = hidden.row(static_cast<Index>(i));
+      ids[i] < first ? embed_tokens_.row(ids[i], 0, row) : additional_tokens_.row(ids[i] - first, 0, row);
+    }
     if (config_.embedding_scale == 1.0f) return;
     for (Index i = 0; i < hidden.rows(); ++i) {
       for (float& value : hidden.row(i)) value *= config_.embedding_scale;
@@ -120,6 +146,7 @@ class Decoder {
     const auto positions = workspace.array<Index>(hidden.rows());
     for (const Sequence& s : sequences) std::ranges::copy(s.positions, positions.begin() + s.row_begin);
     positions_.embed(positions, hidden);
+    if constexpr (!Recipe::EmbeddingNorm::kIdentity) embedding_norm_.forward(hidden, hidden, workspace);
     observe(Stage::kEmbeds, 0, ConstMatrixView(hidden));
     const LayerInput full{sequences, turn(positions_, sequences, positions, workspace)};
     const LayerInput sliding = config_.sliding_attention_layers.empty() ? full : slide(full, positions, workspace);
@@ -151,11 +178,21 @@ class Decoder {
 
   /// out = norm(hidden) [rows, hidden_size].
   void normalize(ConstMatrixView hidden, MatrixView out, Workspace& workspace) const {
-    norm_.forward(hidden, out, workspace);
+    if constexpr (FinalNorm::kIdentity) {
+      if (hidden.data() != out.data()) copy(hidden, out);
+    } else {
+      norm_.forward(hidden, out, workspace);
+    }
   }
   /// logits [rows, vocab_size] of normalised rows.
   void logits(ConstMatrixView normed, MatrixView out, Phase phase, Workspace& workspace) const {
-    lm_head_.forward(normed, out, phase, workspace);
+    if (config_.additional_vocab_size == 0) {
+      lm_head_.forward(normed, out, phase, workspace);
+    } else {
+      const kernels::MatmulJob jobs[] = {lm_head_.job(out.cols(0, config_.vocab_size)),
+                                         additional_head_.job(out.cols(config_.vocab_size, config_.additional_vocab_size))};
+      kernels::matmul(normed, jobs, phase, workspace);
+    }
     if (config_.final_logit_softcapping > 0.0f) kernels::soft_cap(out, config_.final_logit_softcapping, workspace);
   }
 
@@ -179,11 +216,42 @@ class Decoder {
       cost.cross_layers = static_cast<Index>(cross_.size());
       for (const auto& block : cross_) block.for_each_weight([&](const WeightMatrix& w) { count(w, cost.stack_weights); });
     }
+    if constexpr (requires { norm_.for_each_weight([](const WeightMatrix&) {}); }) {
+      norm_.for_each_weight([&](const WeightMatrix& w) { count(w, cost.head_weights); });
+    }
     count(lm_head_.weight(), cost.head_weights);
+    if (config_.additional_vocab_size > 0) count(additional_head_.weight(), cost.head_weights);
     return cost;
   }
 
  private:
+  static typename Recipe::EmbeddingNorm embedding_norm(const DecoderConfig& config, const Weights& weights) {
+    if constexpr (std::is_default_constructible_v<typename Recipe::EmbeddingNorm>) {
+      if (!config.embedding_norm) return {};
+    }
+    return {weights.scope("embed_layernorm"), config.hidden_size, config.norm_eps};
+  }
+  /// A final norm that is more than a norm stands with the head (BERT's transform).
+  static FinalNorm final_norm(const DecoderConfig& config, const Weights& weights, const Weights& head_weights) {
+    if constexpr (std::constructible_from<FinalNorm, const DecoderConfig&, const Weights&>) {
+      return FinalNorm(config, head_weights);
+    } else {
+      return FinalNorm(weights.scope("norm"), config.hidden_size, config.norm_eps);
+    }
+  }
+  [[nodiscard]] Linear make_head(const Weights& weights, std::string_view name, Index rows, const Embedding& tied) const {
+    if (config_.head == LanguageHead::kNone) return {};
+    Weights::Projection head;
+    if (config_.head == LanguageHead::kTied) {
+      head.weight = tied.as_head();
+      head.weight.out_features = rows;  // rows of placeholders have no logits
+    } else {
+      const Weights::Part part[] = {{name, rows}};
+      head = std::move(weights.projections(part, config_.hidden_size, Linear::Bias::kNone)[0]);
+    }
+    if (config_.head_bias == Linear::Bias::kRequired) head.bias = weights.vector(concat(name, "_bias"), rows);
+    return Linear(std::move(head));
+  }
   static bool is_in(std::span<const Index> layers, Index layer) { return std::ranges::find(layers, layer) != layers.end(); }
   [[nodiscard]] bool is_cross_layer(Index layer) const { return is_in(config_.cross_attention_layers, layer); }
 
@@ -283,13 +351,16 @@ class Decoder {
   };
 
   DecoderConfig config_;
-  Embedding embed_tokens_;  // [vocab_size, hidden_size]
+  Embedding embed_tokens_;       // [vocab_size or num_embeddings, hidden_size]
+  Embedding additional_tokens_;  // [additional_vocab_size, hidden_size]
   typename Recipe::Position positions_;
   std::optional<typename Recipe::Position> sliding_positions_;  // of the sliding layers, where theirs are others
   std::vector<DecoderBlock<Recipe>> blocks_;                 // [layers with self-attention]
   std::vector<typename CrossBlockOf<Cross>::type> cross_;  // [layers with cross-attention]
-  typename Recipe::Norm norm_;
-  Linear lm_head_;  // [vocab_size, hidden_size]
+  typename Recipe::EmbeddingNorm embedding_norm_;
+  FinalNorm norm_;
+  Linear lm_head_;          // [vocab_size, hidden_size]
+  Linear additional_head_;  // [additional_vocab_size, hidden_size]
 };
 
 }  // namespace duet

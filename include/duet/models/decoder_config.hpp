@@ -32,14 +32,20 @@ struct DecoderConfig {
   float norm_eps = 1e-5f;
   std::string hidden_act;
   std::string_view hidden_act_key = "hidden_act";
+  Index position_offset = 0;  ///< of tables of positions: row position + position_offset is a position's
+  PositionTable position_table = PositionTable::kLearned;
   RopeConfig rope;
   std::optional<RopeConfig> sliding_rope;      ///< of the sliding layers, where theirs is another
   Index sliding_window = 0;                    ///< cache slots that a row of a sliding layer sees, its own included
   std::vector<Index> sliding_attention_layers; ///< those whose rows see sliding_window slots; the others' see all
+  QkvLayout qkv_layout = QkvLayout::kByKind;  ///< of self-attention
   Linear::Bias qkv_bias = Linear::Bias::kNone;
   Linear::Bias attention_output_bias = Linear::Bias::kNone;
   Linear::Bias mlp_bias = Linear::Bias::kNone;
   LanguageHead head = LanguageHead::kOwn;
+  Linear::Bias head_bias = Linear::Bias::kNone;  ///< of the logits, "lm_head_bias" beside lm_head
+  Index num_embeddings = 0;         ///< rows of the embedding table where it has more than vocab_size: ids that are read, never written
+  Index additional_vocab_size = 0;  ///< ids behind vocab_size, whose embeddings and logits are matrices of their own
   float embedding_scale = 1.0f;          ///< of the token embeddings, not of image rows
   std::optional<float> attention_scale;  ///< absent: 1 / sqrt(head_dim)
   bool scale_by_inverse_layer = false;   ///< attention scores of layer i are divided by i + 1
@@ -47,6 +53,7 @@ struct DecoderConfig {
   float final_logit_softcapping = 0.0f;  ///< cap · tanh(logit / cap); 0: none
   bool head_norms = false;               ///< self-attention has q_norm and k_norm, in a recipe with an OptionalNorm for them
   bool cross_attention_head_norms = false;
+  bool embedding_norm = false;  ///< the embeddings have a norm, in a recipe with an OptionalNorm for it
 
   Index cross_attention_hidden_size = 0;      ///< width of the image rows; 0: hidden_size
   std::vector<Index> cross_attention_layers;  ///< for placements that do not sit in every layer
@@ -64,6 +71,7 @@ struct DecoderConfig {
     config.soft_cap = attn_logit_softcapping;
     config.norm_eps = norm_eps;
     config.head_norms = head_norms;
+    config.qkv_layout = qkv_layout;
     config.qkv_bias = qkv_bias;
     config.output_bias = attention_output_bias;
     return config;
@@ -71,6 +79,7 @@ struct DecoderConfig {
   [[nodiscard]] AttentionConfig cross_attention(Index layer) const {
     AttentionConfig config = attention(layer);
     config.head_norms = cross_attention_head_norms;
+    config.qkv_layout = QkvLayout::kByKind;
     if (cross_attention_hidden_size > 0) config.key_value_size = cross_attention_hidden_size;
     return config;
   }
@@ -79,7 +88,7 @@ struct DecoderConfig {
   }
   [[nodiscard]] PositionConfig positions() const { return positions(rope); }
   [[nodiscard]] PositionConfig positions(const RopeConfig& turning) const {
-    return {hidden_size, head_dim, max_position_embeddings, turning};
+    return {hidden_size, head_dim, max_position_embeddings, turning, position_offset, position_table};
   }
 
   /// Throws Error{kInvalidArgument} unless the sizes are positive, possible and fit one another.
@@ -97,6 +106,9 @@ struct DecoderConfig {
     positive("num_key_value_heads", num_key_value_heads);
     positive("head_dim", head_dim);
     positive("max_position_embeddings", max_position_embeddings, kMostIds);
+    for (const Index extra : {num_embeddings, additional_vocab_size}) {
+      if (extra != 0) positive("vocab_size", extra, kMostIds - vocab_size);
+    }
     if (!sliding_attention_layers.empty()) positive("sliding_window", sliding_window, kMostIds);
     const auto number = [&](std::string_view key, float value) {
       if (value >= 0.0f && std::isfinite(value)) return;

@@ -19,15 +19,22 @@ struct TextInput {
   [[nodiscard]] Index length() const noexcept { return num_texts == 0 ? 0 : static_cast<Index>(ids.size()) / num_texts; }
 };
 
-/// A causal stack without a head; its row at the end-of-text token stands for the text. It may have a projection, which maps
-/// that row into a space shared with images.
+/// How a text encoder reads a text, and which row stands for it.
+struct TextEncoderConfig {
+  enum class Mask : unsigned char { kCausal, kBidirectional };
+  Mask mask = Mask::kCausal;
+  std::optional<TokenId> eos_token_id;  ///< the row of the end-of-text token; absent: the last row
+};
+
+/// A stack without a head, one row of which stands for the text. It may have a projection, which maps that row into a space
+/// shared with images.
 ///
-/// Source  Radford et al. 2021, 2103.00020 (CLIP), section 2.4
+/// Source  Radford et al. 2021, 2103.00020 (CLIP), section 2.4; Zhai et al. 2023, 2303.15343 (SigLIP)
 template <class Stack>
 class TextEncoder {
  public:
-  TextEncoder(Stack stack, TokenId eos_token_id, std::optional<Linear> projection = std::nullopt)
-      : stack_(std::move(stack)), eos_token_id_(eos_token_id), projection_(std::move(projection)) {}
+  TextEncoder(Stack stack, TextEncoderConfig config, std::optional<Linear> projection = std::nullopt)
+      : stack_(std::move(stack)), config_(config), projection_(std::move(projection)) {}
 
   [[nodiscard]] const Stack& stack() const noexcept { return stack_; }
   [[nodiscard]] Index hidden_size() const noexcept { return stack_.hidden_size(); }
@@ -50,7 +57,8 @@ class TextEncoder {
       const kernels::KeyRange seen = texts.seen.empty() ? kernels::KeyRange{0, length} : texts.seen[at];
       const auto visible = workspace.array<kernels::KeyRange>(length);
       for (Index row = 0; row < length; ++row) {
-        visible[static_cast<std::size_t>(row)] = {seen.begin, std::max(seen.begin, std::min(row + 1, seen.end))};
+        const Index end = config_.mask == TextEncoderConfig::Mask::kCausal ? row + 1 : length;
+        visible[static_cast<std::size_t>(row)] = {seen.begin, std::max(seen.begin, std::min(end, seen.end))};
       }
       sequences.push_back({&caches[at], nullptr, positions, visible, {}, i * length, length});
     }
@@ -67,7 +75,7 @@ class TextEncoder {
     const Index length = texts.length();
     for (Index i = 0; i < texts.num_texts; ++i) {
       const auto text = texts.ids.subspan(static_cast<std::size_t>(i * length), static_cast<std::size_t>(length));
-      copy(rows.rows(i * length + end_of_text(text), 1), pooled.view().rows(i, 1));
+      copy(rows.rows(i * length + row_of_text(text), 1), pooled.view().rows(i, 1));
     }
     return pooled;
   }
@@ -81,14 +89,15 @@ class TextEncoder {
  private:
   /// Checkpoints whose config still says eos_token_id 2, an old mistake of the reference's, mark a text's end with their
   /// largest id; the others with the first end-of-text token.
-  [[nodiscard]] Index end_of_text(std::span<const TokenId> ids) const {
+  [[nodiscard]] Index row_of_text(std::span<const TokenId> ids) const {
     constexpr TokenId kMistakenEos = 2;
-    const auto at = eos_token_id_ == kMistakenEos ? std::ranges::max_element(ids) : std::ranges::find(ids, eos_token_id_);
+    if (!config_.eos_token_id) return static_cast<Index>(ids.size()) - 1;
+    const auto at = config_.eos_token_id == kMistakenEos ? std::ranges::max_element(ids) : std::ranges::find(ids, *config_.eos_token_id);
     return at == ids.end() ? 0 : static_cast<Index>(at - ids.begin());
   }
 
   Stack stack_;
-  TokenId eos_token_id_;
+  TextEncoderConfig config_;
   std::optional<Linear> projection_;
 };
 

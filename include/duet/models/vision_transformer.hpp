@@ -8,6 +8,7 @@
 
 #include "duet/blocks/encoder_block.hpp"
 #include "duet/layers/patch_embedding.hpp"
+#include "duet/layers/patch_positions.hpp"
 #include "duet/models/stages.hpp"
 #include "duet/models/visual_input.hpp"
 
@@ -32,6 +33,8 @@ struct VisionConfig {
   float layer_norm_eps = 1e-5f;
   std::string hidden_act;
   Linear::Bias qkv_bias = Linear::Bias::kRequired;
+  Linear::Bias output_bias = Linear::Bias::kRequired;  ///< of attention
+  Linear::Bias mlp_bias = Linear::Bias::kRequired;
   /// Hidden states to concatenate, as the reference numbers them: 0 is the first block's input, k block k's output, and
   /// negative ones count from the end. Empty: the last hidden state, through the output norm if the recipe has one.
   std::vector<Index> feature_layers;
@@ -39,9 +42,11 @@ struct VisionConfig {
   std::string where = "config.json: ";  ///< what stands before a key in errors
 
   [[nodiscard]] Index width() const noexcept { return image_width.value_or(image_size); }
-  /// The grid of patches.
-  [[nodiscard]] Index grid_rows() const noexcept { return image_size / patch_size; }
-  [[nodiscard]] Index grid_cols() const noexcept { return width() / patch_size; }
+  [[nodiscard]] Index head_dim() const noexcept { return hidden_size / num_attention_heads; }
+  /// The patches of a crop; what does not fill one at the right and lower edge is left out.
+  [[nodiscard]] GridSize grid(PictureSize size) const noexcept { return {size.height / patch_size, size.width / patch_size}; }
+  /// Of a crop of the size that the encoder was made for.
+  [[nodiscard]] GridSize grid() const noexcept { return grid({image_size, width()}); }
 
   /// Throws Error{kInvalidArgument} unless the sizes are positive, possible and fit one another.
   void check() const {
@@ -81,6 +86,8 @@ struct NoClassToken {
 /// The policies that shape an encoder. Derive from it and name Norm and FeedForward.
 struct VisionRecipeDefaults {
   using HeadNorm = NoNorm;
+  using Scale = NoLayerScale;               ///< of each block's branches
+  using Positions = LearnedPatchPositions;
   using StemNorm = NoNorm;    ///< before the first block (CLIP's pre_layrnorm)
   using OutputNorm = NoNorm;  ///< after the last block, on every row (ViT)
   using FirstRow = ClassToken;
@@ -89,39 +96,43 @@ struct VisionRecipeDefaults {
 
 template <class R>
 concept VisionRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && Norm<typename R::StemNorm> &&
-                       Norm<typename R::OutputNorm> && requires {
+                       Norm<typename R::OutputNorm> && BranchScale<typename R::Scale> &&
+                       PatchPositions<typename R::Positions> && requires {
                          typename R::FeedForward;
                          R::FirstRow::kRows;
                          R::kPatchBias;
                        };
 
-/// A vision transformer: patches, optional class token, learned positions, a stack of encoder blocks.
+/// A vision transformer: patches, optional class token, positions, a stack of encoder blocks. Crops may be of different sizes;
+/// each is encoded as if it were alone.
 ///
-/// Shapes   crops of [num_channels, image_size, width] → features [crops * rows, hidden_size]
+/// Shapes   crops of [num_channels, height, width] → features [Σ rows of each, hidden_size]
 /// Source   Dosovitskiy et al. 2021, 2010.11929; Radford et al. 2021, 2103.00020 (CLIP)
 template <class Recipe>
 class VisionTransformer {
   static_assert(VisionRecipe<Recipe>,
-                "duet: this vision recipe lacks a policy. A recipe is a struct of types: Norm, FeedForward, and HeadNorm, "
-                "StemNorm, OutputNorm, FirstRow and kPatchBias, which VisionRecipeDefaults supplies.");
+                "duet: this vision recipe lacks a policy. A recipe is a struct of types: Norm, FeedForward, and HeadNorm, Scale, "
+                "Positions, StemNorm, OutputNorm, FirstRow and kPatchBias, which VisionRecipeDefaults supplies.");
+  static constexpr Index kFirstRows = Recipe::FirstRow::kRows;
 
  public:
   VisionTransformer(VisionConfig config, const Weights& weights)
       : config_((config.check(), std::move(config))),
         patch_embedding_({config_.num_channels, config_.patch_size, config_.hidden_size, Recipe::kPatchBias}, weights),
-        position_embedding_(weights.vector("position_embedding", (rows_per_image() * config_.hidden_size))),
+        positions_({config_.hidden_size, config_.head_dim(), kFirstRows, config_.grid()}, weights),
         stem_norm_(weights.scope("pre_layernorm"), config_.hidden_size, config_.layer_norm_eps),
         output_norm_(weights.scope("post_layernorm"), config_.hidden_size, config_.layer_norm_eps) {
-    if (Recipe::FirstRow::kRows > 0) class_embedding_ = weights.vector("class_embedding", config_.hidden_size);
+    if (kFirstRows > 0) class_embedding_ = weights.vector("class_embedding", config_.hidden_size);
     AttentionConfig attention;
     attention.hidden_size = attention.key_value_size = config_.hidden_size;
     attention.num_attention_heads = attention.num_key_value_heads = config_.num_attention_heads;
-    attention.head_dim = config_.hidden_size / config_.num_attention_heads;
+    attention.head_dim = config_.head_dim();
     attention.scale = 1.0f / std::sqrt(static_cast<float>(attention.head_dim));
+    attention.norm_eps = config_.layer_norm_eps;
     attention.qkv_bias = config_.qkv_bias;
-    attention.output_bias = Linear::Bias::kRequired;
+    attention.output_bias = config_.output_bias;
     const FeedForwardConfig feed_forward{config_.hidden_size, config_.intermediate_size, config_.hidden_act,
-                                         "vision hidden_act", Linear::Bias::kRequired};
+                                         "vision hidden_act", config_.mlp_bias};
     for (Index i = 0; i < config_.num_hidden_layers; ++i) {
       blocks_.emplace_back(attention, feed_forward, config_.layer_norm_eps, weights.scope("layers", i));
     }
@@ -132,16 +143,14 @@ class VisionTransformer {
   [[nodiscard]] Index hidden_size() const noexcept {
     return config_.hidden_size * std::max<Index>(1, static_cast<Index>(config_.feature_layers.size()));
   }
-  [[nodiscard]] Index num_patches() const noexcept { return config_.grid_rows() * config_.grid_cols(); }
-  /// Rows inside the encoder, class token included.
-  [[nodiscard]] Index rows_per_image() const noexcept { return num_patches() + Recipe::FirstRow::kRows; }
-  /// Rows that come out for each crop.
+  /// Of a crop of the size that the encoder was made for: its patches,
+  [[nodiscard]] Index num_patches() const noexcept { return config_.grid().size(); }
+  /// rows inside the encoder, class token included,
+  [[nodiscard]] Index rows_per_image() const noexcept { return num_patches() + kFirstRows; }
+  /// and rows that come out.
   [[nodiscard]] Index num_features() const noexcept { return num_features(config_); }
   /// The same of an encoder that need not exist.
-  [[nodiscard]] static Index num_features(const VisionConfig& config) noexcept {
-    const bool dropped = config.feature_rows == FeatureRows::kPatches;
-    return config.grid_rows() * config.grid_cols() + (dropped ? 0 : Recipe::FirstRow::kRows);
-  }
+  [[nodiscard]] static Index num_features(const VisionConfig& config) noexcept { return config.grid().size() + kept_rows(config); }
 
   /// Blocks that run: those above every wanted hidden state need not.
   [[nodiscard]] Index num_layers_run() const noexcept {
@@ -152,87 +161,122 @@ class VisionTransformer {
   }
 
   /// Encodes the crops. The rows live in the workspace until the caller's frame ends.
-  /// Errors  kShapeMismatch when the pixels are not of the size the encoder was built for
+  /// Errors  kShapeMismatch for crops smaller than a patch or of other channels
   template <class Observer = NoObserver>
   [[nodiscard]] Features encode(const VisualInput& input, Workspace& workspace, Observer&& observe = {}) const {
-    check(input);
-    const MatrixView out = workspace.matrix(input.num_crops() * num_features(), hidden_size());
+    Features features;
+    const std::vector<RowGroup> groups = lay_out(input, features);
+    const Index rows = groups.empty() ? 0 : groups.back().begin + groups.back().count;
+    const Index num_features = groups.empty() ? 0 : features.crops.back().begin + features.crops.back().count;
+    features.rows = workspace.matrix(num_features, hidden_size());
     const auto frame = workspace.frame();
-    const MatrixView hidden = embed(input, workspace);
+    const MatrixView hidden = workspace.matrix(rows, config_.hidden_size);
+    const kernels::RotaryAngles angles{workspace.matrix(rows, positions_.num_pairs()), workspace.matrix(rows, positions_.num_pairs())};
+    embed(input, groups, features, hidden, angles, workspace);
     observe(Stage::kVisionEmbeds, 0, ConstMatrixView(hidden));
     if constexpr (!Recipe::StemNorm::kIdentity) stem_norm_.forward(hidden, hidden, workspace);
-    const Index rows = rows_per_image();
-    const auto visible = workspace.array<kernels::KeyRange>(rows);
-    std::ranges::fill(visible, kernels::KeyRange{0, rows});
-    take(hidden, 0, input.num_crops(), out);
-    const Index last = std::remove_reference_t<Observer>::kLooks ? config_.num_hidden_layers : num_layers_run();
+    const std::vector<RowGroup> seen = with_everything_visible(groups, workspace);
+    take(hidden, 0, groups, features);
+    const Index last = num_layers_run();
     for (Index i = 0; i < last; ++i) {
-      blocks_[static_cast<std::size_t>(i)].forward(hidden, rows, visible, {}, workspace);
+      blocks_[static_cast<std::size_t>(i)].forward(hidden, seen, angles, workspace);
       observe(Stage::kVisionLayer, i, ConstMatrixView(hidden));
-      take(hidden, i + 1, input.num_crops(), out);
+      take(hidden, i + 1, groups, features);
     }
-    if constexpr (!Recipe::OutputNorm::kIdentity) output_norm_.forward(hidden, hidden, workspace);
-    observe(Stage::kVisionOut, 0, ConstMatrixView(hidden));
-    if (config_.feature_layers.empty()) copy_rows(hidden, input.num_crops(), out);
-    Features features{out, {}};
-    for (const VisualInput::Crop& crop : input.crops) {
-      const auto begin = static_cast<Index>(features.crops.size()) * num_features();
-      features.crops.push_back({crop.picture, begin, num_features(), config_.grid_rows(), config_.grid_cols()});
+    if (last < config_.num_hidden_layers) return features;
+    if constexpr (Recipe::OutputNorm::kIdentity) {
+      observe(Stage::kVisionOut, 0, ConstMatrixView(hidden));
+    } else if (config_.feature_layers.empty() || std::decay_t<Observer>::kLooks) {
+      output_norm_.forward(hidden, hidden, workspace);
+      observe(Stage::kVisionOut, 0, ConstMatrixView(hidden));
     }
+    if (config_.feature_layers.empty()) copy_rows(hidden, groups, features, features.rows);
     return features;
+  }
+  /// Calls visit(weight) for every matrix.
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    for (const auto& block : blocks_) block.for_each_weight(visit);
   }
 
  private:
-  [[nodiscard]] Index dropped_rows() const noexcept {
-    return config_.feature_rows == FeatureRows::kPatches ? Recipe::FirstRow::kRows : 0;
+  /// Rows before the patches that come out.
+  [[nodiscard]] static Index kept_rows(const VisionConfig& config) noexcept {
+    return config.feature_rows == FeatureRows::kPatches ? 0 : kFirstRows;
   }
   [[nodiscard]] Index resolved(Index layer) const noexcept {
     return layer < 0 ? config_.num_hidden_layers + 1 + layer : layer;
   }
 
-  void check(const VisualInput& input) const {
+  /// Which rows inside the encoder are which crop's, and which come out.
+  [[nodiscard]] std::vector<RowGroup> lay_out(const VisualInput& input, Features& features) const {
+    std::vector<RowGroup> groups;
+    Index begin = 0, feature = 0;
     for (const VisualInput::Crop& crop : input.crops) {
-      if (input.num_channels == config_.num_channels && crop.size == PictureSize{config_.image_size, config_.width()}) continue;
-      throw Error(ErrorKind::kShapeMismatch, "pixel_values",
-                  shape_text(std::vector{input.num_channels, crop.size.height, crop.size.width}),
-                  shape_text(std::vector{config_.num_channels, config_.image_size, config_.width()}),
-                  "does preprocessor_config.json belong to this checkpoint?");
+      const GridSize grid = config_.grid(crop.size);
+      if (input.num_channels != config_.num_channels || grid.size() == 0) {
+        throw Error(ErrorKind::kShapeMismatch, "pixel_values",
+                    shape_text(std::vector{input.num_channels, crop.size.height, crop.size.width}),
+                    concat(shape_text(std::vector{config_.num_channels, config_.image_size, config_.width()}),
+                           ", or another size of at least a patch"),
+                    "does preprocessor_config.json belong to this checkpoint?");
+      }
+      const Index count = kept_rows(config_) + grid.size();
+      groups.push_back({begin, kFirstRows + grid.size(), {}});
+      features.crops.push_back({crop.picture, feature, count, grid.rows, grid.cols});
+      begin += groups.back().count;
+      feature += count;
+    }
+    return groups;
+  }
+
+  /// [class token, patches] + positions, which are made once for every size.
+  void embed(const VisualInput& input, std::span<const RowGroup> groups, const Features& features, MatrixView hidden,
+             const kernels::RotaryAngles& angles, Workspace& workspace) const {
+    std::vector<std::pair<GridSize, ConstMatrixView>> tables;
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      const GridSize grid{features.crops[i].grid_rows, features.crops[i].grid_cols};
+      const MatrixView rows = hidden.rows(groups[i].begin, groups[i].count);
+      const PictureSize size = input.crops[i].size;
+      patch_embedding_.forward(input.crop(static_cast<Index>(i)), size.height, size.width, rows.rows(kFirstRows, grid.size()), workspace);
+      std::ranges::copy(class_embedding_, rows.data());
+      auto known = std::ranges::find(tables, grid, [](const auto& entry) { return entry.first; });
+      if (known == tables.end()) known = tables.insert(known, {grid, positions_.table(grid, workspace)});
+      if (const ConstMatrixView table = known->second; !table.empty()) kernels::add(table, rows, workspace);
+      if (positions_.num_pairs() > 0) {
+        positions_.angles(grid, {angles.cos.rows(groups[i].begin, groups[i].count), angles.sin.rows(groups[i].begin, groups[i].count)});
+      }
     }
   }
 
-  /// [class token, patches] + positions.
-  [[nodiscard]] MatrixView embed(const VisualInput& input, Workspace& workspace) const {
-    const Index rows = rows_per_image();
-    const MatrixView hidden = workspace.matrix(input.num_crops() * rows, config_.hidden_size);
-    for (Index i = 0; i < input.num_crops(); ++i) {
-      const MatrixView image = hidden.rows(i * rows, rows);
-      patch_embedding_.forward(input.crop(i), config_.image_size, config_.width(),
-                               image.rows(Recipe::FirstRow::kRows, num_patches()), workspace);
-      std::ranges::copy(class_embedding_, image.data());
-      for (Index j = 0; j < rows * config_.hidden_size; ++j) {
-        image.data()[j] += position_embedding_[static_cast<std::size_t>(j)];
-      }
+  /// The groups, every row of which sees all of its own.
+  [[nodiscard]] static std::vector<RowGroup> with_everything_visible(std::vector<RowGroup> groups, Workspace& workspace) {
+    for (RowGroup& group : groups) {
+      const auto visible = workspace.array<kernels::KeyRange>(group.count);
+      std::ranges::fill(visible, kernels::KeyRange{0, group.count});
+      group.visible = visible;
     }
-    return hidden;
+    return groups;
   }
 
   /// Copies hidden state `index` to its place among the features, if it is wanted.
-  void take(ConstMatrixView hidden, Index index, Index num_crops, MatrixView out) const {
+  void take(ConstMatrixView hidden, Index index, std::span<const RowGroup> groups, const Features& features) const {
     for (std::size_t k = 0; k < config_.feature_layers.size(); ++k) {
       if (resolved(config_.feature_layers[k]) != index) continue;
-      copy_rows(hidden, num_crops, out.cols(static_cast<Index>(k) * config_.hidden_size, config_.hidden_size));
+      copy_rows(hidden, groups, features, features.rows.cols(static_cast<Index>(k) * config_.hidden_size, config_.hidden_size));
     }
   }
-  void copy_rows(ConstMatrixView hidden, Index num_crops, MatrixView out) const {
-    for (Index i = 0; i < num_crops; ++i) {
-      copy(hidden.rows(i * rows_per_image() + dropped_rows(), num_features()), out.rows(i * num_features(), num_features()));
+  static void copy_rows(ConstMatrixView hidden, std::span<const RowGroup> groups, const Features& features, MatrixView out) {
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      const Features::Crop& crop = features.crops[i];
+      copy(hidden.rows(groups[i].begin + groups[i].count - crop.count, crop.count), out.rows(crop.begin, crop.count));
     }
   }
 
   VisionConfig config_;
   PatchEmbedding patch_embedding_;
-  std::vector<float> position_embedding_;  // [rows_per_image, hidden_size]
-  std::vector<float> class_embedding_;     // [hidden_size] or empty
+  typename Recipe::Positions positions_;
+  std::vector<float> class_embedding_;  // [hidden_size] or empty
   typename Recipe::StemNorm stem_norm_;
   std::vector<EncoderBlock<Recipe>> blocks_;
   typename Recipe::OutputNorm output_norm_;

@@ -109,7 +109,7 @@ class PromptEncoder {
       whole = *text;
     } else {
       whole = rules.question_prefix;
-      for (Index i = 0; i < num_pictures; ++i) whole += rules.image_token + rules.image_suffix;
+      for (Index i = 0; i < num_pictures; ++i) whole += rules.image_prefix + rules.image_token + rules.image_suffix;
       whole += concat(text.value_or(rules.caption_question), rules.question_suffix);
     }
     return processor_->encode(required_tokenizer(), whole, pictures, turn == Turn::kFirst ? SpecialTokens::kAdd : SpecialTokens::kNone);

@@ -23,6 +23,7 @@ struct PromptRules {
   Index tokens_per_image = 0;                     ///< rows that an image becomes
   std::optional<TokenId> decoder_start_token_id;  ///< of an encoder-decoder: the first token of every prompt, and all of one that is no text
   std::string question_prefix;                    ///< before a question
+  std::string image_prefix;                       ///< before each image token
   std::string image_suffix;                       ///< after each image token, before the question
   std::string question_suffix;                    ///< after a question
   std::string caption_question;                   ///< asked when there is a picture and no question

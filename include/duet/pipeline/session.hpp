@@ -223,7 +223,7 @@ class Session {
   /// Runs a prompt behind what the cache holds. `length`: 1 + the furthest position of all.
   template <class Observer>
   void read(const Prompt& prompt, const ImageRows& rows, Index length, Observer& observe) {
-    switched_ = length > model_->decoder().switch_length();
+    switched_ = is_long(length);
     const auto frame = workspace_.frame();
     const MatrixView hidden = workspace_.matrix(prompt.size(), model_->decoder().hidden_size());  // [prompt, hidden_size]
     model_->fuse(prompt, rows, hidden, memory_, workspace_);
@@ -301,8 +301,12 @@ class Session {
     }
   }
 
-  [[nodiscard]] bool can_switch() const noexcept { return model_->decoder().switch_length() < std::numeric_limits<Index>::max(); }
-  [[nodiscard]] bool is_long(Index length) const noexcept { return length > model_->decoder().switch_length(); }
+  [[nodiscard]] Index switch_length() const noexcept {
+    if constexpr (requires { model_->decoder().switch_length(); }) return model_->decoder().switch_length();
+    return std::numeric_limits<Index>::max();
+  }
+  [[nodiscard]] bool can_switch() const noexcept { return switch_length() < std::numeric_limits<Index>::max(); }
+  [[nodiscard]] bool is_long(Index length) const noexcept { return length > switch_length(); }
   /// Whether what the cache holds is of no use to a sequence of this length.
   [[nodiscard]] bool must_switch(Index length) const noexcept { return cache_.length() > 0 && is_long(length) != switched_; }
   /// The furthest position once a prompt is read.

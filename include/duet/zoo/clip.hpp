@@ -58,20 +58,25 @@ inline VisionConfig read_clip_vision_config(const JsonView& config) {
   return result;
 }
 
-inline DecoderConfig read_clip_text_config(const JsonView& config) {
+/// Sizes of a text tower whose config leaves them out.
+struct TextTowerDefaults {
+  Index vocab_size = 49408, hidden_size = 512, intermediate_size = 2048, num_attention_heads = 8, max_position_embeddings = 77;
+};
+
+inline DecoderConfig read_clip_text_config(const JsonView& config, const TextTowerDefaults& defaults = {}) {
   DecoderConfig result;
-  result.vocab_size = config.get_or<Index>("vocab_size", 49408);
-  result.hidden_size = config.get_or<Index>("hidden_size", 512);
-  result.intermediate_size = config.get_or<Index>("intermediate_size", 2048);
+  result.vocab_size = config.get_or<Index>("vocab_size", defaults.vocab_size);
+  result.hidden_size = config.get_or<Index>("hidden_size", defaults.hidden_size);
+  result.intermediate_size = config.get_or<Index>("intermediate_size", defaults.intermediate_size);
   result.num_hidden_layers = config.get_or<Index>("num_hidden_layers", 12);
-  result.num_attention_heads = config.get_or<Index>("num_attention_heads", 8);
+  result.num_attention_heads = config.get_or<Index>("num_attention_heads", defaults.num_attention_heads);
   result.num_key_value_heads = result.num_attention_heads;
   if (result.num_attention_heads <= 0 || result.hidden_size % result.num_attention_heads != 0) {
     throw Error(ErrorKind::kInvalidArgument, config.where() + ": num_attention_heads",
                 std::to_string(result.num_attention_heads), concat("a divisor of hidden_size, ", result.hidden_size));
   }
   result.head_dim = result.hidden_size / result.num_attention_heads;
-  result.max_position_embeddings = config.get_or<Index>("max_position_embeddings", 77);
+  result.max_position_embeddings = config.get_or<Index>("max_position_embeddings", defaults.max_position_embeddings);
   result.norm_eps = config.get_or("layer_norm_eps", 1e-5f);
   result.hidden_act = config.get_or<std::string>("hidden_act", "quick_gelu");
   result.qkv_bias = result.attention_output_bias = result.mlp_bias = Linear::Bias::kRequired;
@@ -113,7 +118,7 @@ struct ClipText {
 
   static Model load_encoder(const JsonView& config, const Weights& root, std::optional<Linear> projection = std::nullopt) {
     const Weights weights = first_under(root, {"text_model", ""}, "embed_tokens.weight", kClipNames);
-    return {Decoder<ClipTextRecipe>(read_clip_text_config(config), weights, weights), config.get_or<TokenId>("eos_token_id", 49407),
+    return {Decoder<ClipTextRecipe>(read_clip_text_config(config), weights, weights), {.eos_token_id = config.get_or<TokenId>("eos_token_id", 49407)},
             std::move(projection)};
   }
   static Model load(const JsonView& config, const Weights& root) {
@@ -134,7 +139,7 @@ struct Clip {
     auto text = ClipText::load_encoder(tower(config, "text_config"), root);
     const Index projection_dim = config.get_or<Index>("projection_dim", 512);
     ContrastiveParts parts{
-        LayerNorm(root.under("vision_model").scope("post_layernorm"), vision.hidden_size(), vision.config().layer_norm_eps),
+        Pooler(LayerNorm(root.under("vision_model").scope("post_layernorm"), vision.hidden_size(), vision.config().layer_norm_eps)),
         Linear(root, "visual_projection", vision.hidden_size(), projection_dim, Linear::Bias::kNone),
         Linear(root, "text_projection", text.hidden_size(), projection_dim, Linear::Bias::kNone),
         std::exp(root.vector("logit_scale", 1)[0]),

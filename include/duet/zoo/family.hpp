@@ -11,6 +11,7 @@
 #include "duet/core/weights.hpp"
 #include "duet/io/json.hpp"
 #include "duet/layers/positions.hpp"
+#include "duet/models/decoder_config.hpp"
 #include "duet/pipeline/prompt_rules.hpp"
 
 namespace duet {
@@ -104,6 +105,12 @@ inline RopeConfig read_rope(const JsonView& config, RopeDefaults defaults, std::
   return rope;
 }
 
+/// How many labels a classifier tells apart.
+inline Index read_num_labels(const JsonView& config) {
+  if (config.contains("id2label")) return static_cast<Index>(config.at("id2label").json().size());
+  return config.get_or<Index>("num_labels", 2);
+}
+
 /// The layers with a sliding window: as layer_types lists them (new), else those of which slides(i) holds (old).
 /// Errors  kConfigMismatch for a list of another length; kUnsupportedModel for a type of layer that is not known
 template <class Slides>
@@ -134,6 +141,17 @@ std::vector<Index> read_sliding_layers(const JsonView& config, Index num_hidden_
 /// Whether `key` holds a true boolean, as a requirement for biases.
 inline Weights::Bias read_bias(const JsonView& config, std::string_view key, bool fallback) {
   return config.get_or(key, fallback) ? Weights::Bias::kRequired : Weights::Bias::kNone;
+}
+
+/// Every head has keys and values of its own, and together they are as wide as the rows.
+/// Errors  kInvalidArgument, said of `where`, when the heads do not share the width out
+inline void set_equal_heads(DecoderConfig& config, const std::string& where) {
+  config.num_key_value_heads = config.num_attention_heads;
+  if (config.num_attention_heads <= 0 || config.hidden_size % config.num_attention_heads != 0) {
+    throw Error(ErrorKind::kInvalidArgument, where, std::to_string(config.num_attention_heads),
+                concat("a divisor of the rows' width, ", config.hidden_size));
+  }
+  config.head_dim = config.hidden_size / config.num_attention_heads;
 }
 
 }  // namespace duet

@@ -107,7 +107,7 @@ struct GemmaOf {
     return {read_gemma_config(config, kIsFirst ? "gemma" : later), first_under(root, body, "embed_tokens.weight", names), root.under(head)};
   }
   static Model load(const JsonView& config, const Weights& root) { return Model(load_decoder(config, root, {"model", ""}, "")); }
-  static PromptRules rules(const JsonView&, const Model&) { return {}; }
+  static PromptRules rules(const JsonView&) { return {}; }
 
   // Inside a checkpoint that reads images, too.
   static Prefixes inside_vlm() { return {"language_model.model", "model.language_model"}; }

@@ -85,6 +85,15 @@ struct Gpt2 {
   }
   static PromptRules rules(const JsonView&) { return {}; }
 
+  // Inside an encoder-decoder's checkpoint.
+  static DecoderConfig read_config(const JsonView& config) { return read_gpt2_config(config); }
+  static Decoder<Recipe, CrossAttention<InsideBlock>> load_inside_encoder_decoder(DecoderConfig sizes, const Weights& root) {
+    return {std::move(sizes), first_under(root, {"decoder.transformer"}, "embed_tokens.weight", kGpt2Names), root.under("decoder")};
+  }
+  static TokenId start_token_id(const JsonView& config) {
+    return config.get_or<TokenId>("decoder_start_token_id", config.get_or<TokenId>("bos_token_id", 50256));
+  }
+
   // Inside a LLaVA checkpoint.
   static Prefixes inside_vlm() { return {"language_model.transformer", "model.language_model"}; }
 };

@@ -2,19 +2,20 @@
 
 #include "duet/zoo/clip.hpp"
 #include "duet/zoo/gpt2.hpp"
+#include "duet/zoo/trocr.hpp"
 #include "duet/zoo/vit.hpp"
 
 namespace duet {
 
-/// A vision encoder and a GPT-2 with cross-attention in every block: image captioning as encoder-decoder. Method B.
-/// `VisionFamily` is Vit or ClipVision.
+/// A vision encoder and a text decoder with cross-attention in every block: captioning and reading of text as encoder-decoder.
+/// Method B. `VisionFamily` is Vit or ClipVision, `TextFamily` Gpt2 or TrOcr.
 ///
 /// Source  Li et al. 2021, 2109.10282 (TrOCR); the reference's VisionEncoderDecoderModel
-template <class VisionFamily>
+template <class VisionFamily, class TextFamily>
 struct VisionEncoderDecoderOf {
   static constexpr std::string_view kName = "VisionEncoderDecoder";
-  using Model = VisionLanguageModel<VisionTransformer<typename VisionFamily::Recipe>, IdentityOrLinear,
-                                    Decoder<Gpt2Recipe, CrossAttention<InsideBlock>>, CrossAttentionFusion>;
+  using TextDecoder = Decoder<typename TextFamily::Recipe, CrossAttention<InsideBlock>>;
+  using Model = VisionLanguageModel<VisionTransformer<typename VisionFamily::Recipe>, IdentityOrLinear, TextDecoder, CrossAttentionFusion>;
 
   static Model load(const JsonView& config, const Weights& root) {
     const JsonView decoder_config = config.at("decoder");
@@ -23,7 +24,7 @@ struct VisionEncoderDecoderOf {
                   "without it the decoder cannot see the image");
     }
     auto vision = load_vision(config.at("encoder"), root);
-    DecoderConfig sizes = read_gpt2_config(decoder_config);
+    DecoderConfig sizes = TextFamily::read_config(decoder_config);
     const Index memory_size = decoder_config.get_or<Index>("cross_attention_hidden_size", 0);
     if (memory_size > 0 && memory_size != vision.hidden_size()) {
       throw Error(ErrorKind::kConfigMismatch, "config.json: decoder.cross_attention_hidden_size", std::to_string(memory_size),
@@ -35,18 +36,15 @@ struct VisionEncoderDecoderOf {
     projector.output_size = memory_size > 0 ? vision.hidden_size() : sizes.hidden_size;
     sizes.cross_attention_hidden_size = memory_size;
     IdentityOrLinear projection(projector, root.named(kProjectionNames));
-    Decoder<Gpt2Recipe, CrossAttention<InsideBlock>> decoder(
-        std::move(sizes), first_under(root, {"decoder.transformer"}, "embed_tokens.weight", kGpt2Names), root.under("decoder"));
+    TextDecoder decoder = TextFamily::load_inside_encoder_decoder(std::move(sizes), root);
     return {std::move(vision), std::move(projection), std::move(decoder)};
   }
 
   static PromptRules rules(const JsonView& config) {
     PromptRules rules;
-    rules.tokens_per_image = VisionTransformer<typename VisionFamily::Recipe>::num_features(VisionFamily::read_config(config.at("encoder")));
-    const JsonView decoder = config.at("decoder");
     rules.picture_rows = PictureRows::kInMemory;
-    rules.decoder_start_token_id =
-        config.get_or<TokenId>("decoder_start_token_id", decoder.get_or<TokenId>("decoder_start_token_id", decoder.get_or<TokenId>("bos_token_id", 50256)));
+    rules.tokens_per_image = VisionTransformer<typename VisionFamily::Recipe>::num_features(VisionFamily::read_config(config.at("encoder")));
+    rules.decoder_start_token_id = config.get_or<TokenId>("decoder_start_token_id", TextFamily::start_token_id(config.at("decoder")));
     return rules;
   }
 
@@ -58,7 +56,8 @@ struct VisionEncoderDecoderOf {
   }
 };
 
-using VitGpt2 = VisionEncoderDecoderOf<Vit>;
-using ClipGpt2 = VisionEncoderDecoderOf<ClipVision>;
+using VitGpt2 = VisionEncoderDecoderOf<Vit, Gpt2>;
+using ClipGpt2 = VisionEncoderDecoderOf<ClipVision, Gpt2>;
+using VitTrOcr = VisionEncoderDecoderOf<Vit, TrOcr>;
 
 }  // namespace duet

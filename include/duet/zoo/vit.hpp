@@ -109,10 +109,6 @@ struct Vit {
     const bool is_new = renamed.contains("layers.0.mlp.up_proj.weight");
     return is_new ? renamed : first_under(root, prefixes, "post_layernorm.weight", kVitNames);
   }
-  static Index read_num_labels(const JsonView& config) {
-    if (config.contains("id2label")) return static_cast<Index>(config.at("id2label").json().size());
-    return config.get_or<Index>("num_labels", 2);
-  }
 };
 
 }  // namespace duet

@@ -1,10 +1,15 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "duet/io/json.hpp"
+#include "duet/zoo/dinov2.hpp"
 #include "duet/zoo/gemma.hpp"
+#include "duet/zoo/blip2.hpp"
 #include "duet/zoo/llava.hpp"
+#include "duet/zoo/siglip.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
 
 namespace duet {
@@ -34,6 +39,16 @@ auto with_family(const JsonView& config, Use&& use) {
   if (type == "gemma") return use(TypeTag<Gemma>{});
   if (type == "gemma2" || type == "gemma3_text") return use(TypeTag<Gemma2>{});
   if (type == "vit") return use(TypeTag<Vit>{});
+  if (type == "dinov2") {
+    return config.get_or("use_swiglu_ffn", false) ? use(TypeTag<Dinov2Swiglu>{}) : use(TypeTag<Dinov2>{});
+  }
+  if (type == "siglip") {
+    const auto architectures = config.get_or("architectures", std::vector<std::string>());
+    const bool classifies = std::ranges::find(architectures, "SiglipForImageClassification") != architectures.end();
+    return classifies ? use(TypeTag<SiglipVision>{}) : use(TypeTag<Siglip>{});
+  }
+  if (type == "siglip_vision_model") return use(TypeTag<SiglipVision>{});
+  if (type == "siglip_text_model") return use(TypeTag<SiglipText>{});
   if (type == "clip") return use(TypeTag<Clip>{});
   if (type == "clip_vision_model") return use(TypeTag<ClipVision>{});
   if (type == "clip_text_model") return use(TypeTag<ClipText>{});
@@ -46,13 +61,22 @@ auto with_family(const JsonView& config, Use&& use) {
     if (text == "gpt2") return use(TypeTag<LlavaGpt2>{});
     throw unknown("text_config.model_type", text, "llama or gpt2");
   }
-  if (type == "vision-encoder-decoder") {
-    if (inner("decoder") != "gpt2") throw unknown("decoder.model_type", inner("decoder"), "gpt2");
-    if (inner("encoder") == "vit") return use(TypeTag<VitGpt2>{});
-    if (inner("encoder") == "clip_vision_model") return use(TypeTag<ClipGpt2>{});
-    throw unknown("encoder.model_type", inner("encoder"), "vit or clip_vision_model");
+  if (type == "opt") return use(TypeTag<Opt>{});
+  if (type == "blip") return use(TypeTag<Blip>{});
+  if (type == "blip-2") {
+    if (const auto text = inner("text_config"); text != "opt" && !text.empty()) throw unknown("text_config.model_type", text, "opt");
+    return use(TypeTag<Blip2>{});
   }
-  throw unknown("model_type", type, "one of gpt2, llama, mistral, phi3, qwen2, qwen3, gemma, gemma2, gemma3_text, vit, clip, clip_vision_model, clip_text_model, llava, vision-encoder-decoder");
+  if (type == "vision-encoder-decoder") {
+    const auto vision = inner("encoder"), text = inner("decoder");
+    if (text != "gpt2" && text != "trocr") throw unknown("decoder.model_type", text, "gpt2 or trocr");
+    if (vision == "vit") return text == "gpt2" ? use(TypeTag<VitGpt2>{}) : use(TypeTag<VitTrOcr>{});
+    if (vision == "clip_vision_model" && text == "gpt2") return use(TypeTag<ClipGpt2>{});
+    throw unknown("encoder.model_type", vision, text == "gpt2" ? "vit or clip_vision_model" : "vit");
+  }
+  throw unknown("model_type", type,
+                "one of gpt2, llama, mistral, phi3, qwen2, qwen3, gemma, gemma2, gemma3_text, vit, dinov2, siglip, siglip_vision_model, "
+                "siglip_text_model, clip, clip_vision_model, clip_text_model, llava, vision-encoder-decoder");
 }
 
 }  // namespace duet

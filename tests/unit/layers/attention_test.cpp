@@ -168,19 +168,29 @@ TEST(CrossAttention, AsksRowsOfAnotherWidth) {
   }
 }
 
-TEST(GroupedAttention, GroupsDoNotSeeOneAnother) {
+TEST(GroupedAttention, GroupsOfAnySizesDoNotSeeOneAnother) {
   const TinyWeights weights;
   const Attention<> attention(config_for(4, 4, Linear::Bias::kRequired), Weights(weights));
   Machine machine;
-  for (const Index group : {1, 5, 67}) {
-    const Matrix x = tiny_rows(3 * group, 20);
-    const std::vector<KeyRange> visible(static_cast<std::size_t>(group), KeyRange{0, group});
-    Matrix out(3 * group, 20);
-    grouped_attention(attention, x, group, visible, {}, out, kernels::Store::kAssign, machine.workspace);
-    for (Index g = 0; g < 3; ++g) {
-      const Rows part = rows_of(x.view().rows(g * group, group));
-      reference::expect_within(out.view().rows(g * group, group), Layers(weights).attention(part, part, visible, attention.config().shape()));
-    }
+  const Matrix x = tiny_rows(73, 20);
+  std::vector<KeyRange> visible;
+  std::vector<RowGroup> groups;
+  for (const Index count : {1, 5, 67}) {
+    for (Index i = 0; i < count; ++i) visible.push_back({0, count - i % 2});
+  }
+  for (const auto& [begin, count] : {std::pair<Index, Index>{0, 1}, {1, 5}, {6, 67}}) {
+    groups.push_back({begin, count, std::span(visible).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count))});
+  }
+  Matrix out(73, 20);
+  grouped_attention(attention, x, groups, {}, out, kernels::Store::kAssign, machine.workspace);
+  for (const RowGroup& group : groups) {
+    const Rows part = rows_of(x.view().rows(group.begin, group.count));
+    const std::vector<KeyRange> seen(group.visible.begin(), group.visible.end());
+    reference::expect_within(out.view().rows(group.begin, group.count), Layers(weights).attention(part, part, seen, attention.config().shape()));
+    Matrix alone(group.count, 20);  // the same bits without companions
+    const RowGroup whole[] = {{0, group.count, group.visible}};
+    grouped_attention(attention, x.view().rows(group.begin, group.count), whole, {}, alone, kernels::Store::kAssign, machine.workspace);
+    EXPECT_TRUE(test::same_bits(alone, out.view().rows(group.begin, group.count)));
   }
 }
 

@@ -18,11 +18,13 @@ constexpr Index kVisionSize = 6, kTextSize = 5, kDim = 4;
 struct FakeVision {
   template <class Observer = NoObserver>
   Features encode(const VisualInput& input, Workspace& workspace, Observer&& = {}) const {
-    const MatrixView rows = workspace.matrix(3 * input.num_images, kVisionSize);
+    Features features{workspace.matrix(3 * input.num_crops(), kVisionSize), {}};
+    const MatrixView rows = features.rows;
     for (Index i = 0; i < rows.rows(); ++i) {
-      for (Index j = 0; j < kVisionSize; ++j) rows(i, j) = input.image(i / 3)[0] * static_cast<float>(j + 1) - static_cast<float>(i % 3 * j * j);
+      for (Index j = 0; j < kVisionSize; ++j) rows(i, j) = input.crop(i / 3)[0] * static_cast<float>(j + 1) - static_cast<float>(i % 3 * j * j);
     }
-    return {rows, 3};
+    for (Index i = 0; i < input.num_crops(); ++i) features.crops.push_back({i, 3 * i, 3, 1, 2});
+    return features;
   }
 };
 
@@ -53,7 +55,7 @@ struct FakeText {
 
 struct Clip {
   explicit Clip(TokenId eos)
-      : model({}, TextEncoder<FakeText>({}, eos), {LayerNorm(Weights(weights).scope("post_layernorm"), kVisionSize, 1e-5f),
+      : model({}, TextEncoder<FakeText>({}, {.eos_token_id = eos}), {Pooler(LayerNorm(Weights(weights).scope("post_layernorm"), kVisionSize, 1e-5f)),
                        Linear(Weights(weights), "visual_projection", kVisionSize, kDim, Linear::Bias::kNone),
                        Linear(Weights(weights), "text_projection", kTextSize, kDim, Linear::Bias::kNone), 14.0f}) {}
   /// The embedding of one text whose row `at` stands for it.
@@ -83,7 +85,9 @@ TEST(ContrastiveModel, EmbedsTheFirstFeatureOfEveryImage) {
   Clip clip(9);
   EXPECT_EQ(clip.model.projection_dim(), kDim);
   EXPECT_EQ(clip.model.logit_scale(), 14.0f);
-  VisualInput input{.pixels = {0.5f, -2.0f}, .num_images = 2, .num_channels = 1, .height = 1, .width = 1};
+  VisualInput input;
+  input.num_channels = 1;
+  for (const float value : {0.5f, -2.0f}) input.add_whole({1, 1})[0] = value;
   Matrix first(2, kVisionSize);
   for (Index i = 0; i < 2; ++i) {
     for (Index j = 0; j < kVisionSize; ++j) first(i, j) = input.pixels[static_cast<std::size_t>(i)] * static_cast<float>(j + 1);

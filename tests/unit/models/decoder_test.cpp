@@ -240,11 +240,157 @@ TEST(Decoder, HeadsAreTiedOwnOrAbsent) {
   EXPECT_EQ(cost.bytes, 4u * static_cast<std::uint64_t>(cost.stack_weights));
 }
 
+/// The rows of a prompt behind the last layer, and their logits.
+struct Answer {
+  Matrix hidden, logits;
+};
+template <class D>
+Answer answer(const D& decoder, const Prompt& prompt) {
+  Machine machine;
+  Answer result{Matrix(prompt.size(), decoder.hidden_size()), Matrix(prompt.size(), decoder.vocab_size())};
+  KvCache cache = decoder.make_cache(prompt.size());
+  const Sequence sequence{.cache = &cache, .positions = prompt.positions, .visible = prompt.visible, .rows = prompt.size(),
+                          .offsets = prompt.offsets, .extra_visible = prompt.extra_visible};
+  decoder.embed(prompt.ids, result.hidden);
+  decoder.forward(result.hidden, std::span(&sequence, 1), Phase::kPrefill, machine.workspace);
+  decoder.logits(result.hidden, result.logits, Phase::kPrefill, machine.workspace);
+  return result;
+}
+bool same_bits(const Matrix& a, const Matrix& b) {
+  return std::ranges::equal(std::span(a.view().data(), static_cast<std::size_t>(a.rows() * a.cols())),
+                            std::span(b.view().data(), static_cast<std::size_t>(b.rows() * b.cols())));
+}
+
+TEST(Decoder, SlidingLayersSeeAWindow) {
+  const TinyWeights weights;
+  DecoderConfig config = small_config();
+  const std::vector<TokenId> ids{3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8};
+  const Prompt causal = Prompt::causal(ids);
+  const Answer full = answer(build<Decoder<RotaryRecipe>>(config, weights), causal);
+  Prompt windowed = causal;
+  for (Index i = 0; i < 12; ++i) windowed.visible[static_cast<std::size_t>(i)].begin = std::max<Index>(0, i - 4 + 1);
+  const Answer cut = answer(build<Decoder<RotaryRecipe>>(config, weights), windowed);
+
+  config.sliding_window = 4;
+  config.sliding_attention_layers = {0, 1, 2};
+  const auto all_slide = build<Decoder<RotaryRecipe>>(config, weights);
+  EXPECT_TRUE(same_bits(answer(all_slide, causal).hidden, cut.hidden)) << "the row itself and three before it";
+  config.sliding_attention_layers = {1};
+  const Answer one_slides = answer(build<Decoder<RotaryRecipe>>(config, weights), causal);
+  EXPECT_FALSE(same_bits(one_slides.hidden, cut.hidden));
+  EXPECT_FALSE(same_bits(one_slides.hidden, full.hidden));
+  EXPECT_TRUE(same_bits(Matrix::clone(one_slides.hidden.view().rows(0, 4)), Matrix::clone(full.hidden.view().rows(0, 4)))) << "nothing is far yet";
+  config.sliding_window = 12;
+  EXPECT_TRUE(same_bits(answer(build<Decoder<RotaryRecipe>>(config, weights), causal).hidden, full.hidden));
+
+  // What a row sees after itself stays; extra ranges are cut, too.
+  Prompt image = causal, image_cut = causal;
+  for (Index i = 2; i < 5; ++i) image.visible[static_cast<std::size_t>(i)].end = image_cut.visible[static_cast<std::size_t>(i)].end = 5;
+  for (Index i = 0; i < 12; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    image_cut.visible[at].begin = std::max<Index>(0, i - 4 + 1);
+  }
+  image.visible[6] = {5, 7}, image.extra_visible = {{6, {0, 5}}};
+  image_cut.visible[6] = {5, 7}, image_cut.extra_visible = {{6, {3, 5}}};
+  EXPECT_TRUE(same_bits(answer(all_slide, image).hidden, answer(build<Decoder<RotaryRecipe>>(small_config(), weights), image_cut).hidden));
+}
+
+TEST(Decoder, SlidingLayersMayTurnByOtherFrequencies) {
+  const TinyWeights weights;
+  DecoderConfig config = small_config(), local = small_config();
+  const Prompt prompt = Prompt::causal({3, 1, 4, 1, 5, 9, 2, 6});
+  local.rope.rope_theta = 10.0f;
+  config.sliding_window = 100;
+  config.sliding_rope = local.rope;
+  const Answer global_turn = answer(build<Decoder<RotaryRecipe>>(small_config(), weights), prompt);
+  const Answer local_turn = answer(build<Decoder<RotaryRecipe>>(local, weights), prompt);
+  EXPECT_TRUE(same_bits(answer(build<Decoder<RotaryRecipe>>(config, weights), prompt).hidden, global_turn.hidden));
+  config.sliding_attention_layers = {0, 1, 2};
+  EXPECT_TRUE(same_bits(answer(build<Decoder<RotaryRecipe>>(config, weights), prompt).hidden, local_turn.hidden));
+  config.sliding_attention_layers = {2};
+  const Answer mixed = answer(build<Decoder<RotaryRecipe>>(config, weights), prompt);
+  EXPECT_FALSE(same_bits(mixed.hidden, global_turn.hidden) || same_bits(mixed.hidden, local_turn.hidden));
+}
+
+TEST(Decoder, RowsInAGridTurnByTheirPlaces) {
+  const TinyWeights weights;
+  DecoderConfig config = small_config();
+  config.rope.mrope_section = {2, 1, 1};
+  const auto decoder = build<Decoder<RotaryRecipe>>(config, weights), plain = build<Decoder<RotaryRecipe>>(small_config(), weights);
+  Prompt prompt = Prompt::causal({3, 1, 4, 1, 5, 9});
+  const Answer text = answer(plain, prompt);
+  EXPECT_TRUE(same_bits(answer(decoder, prompt).hidden, text.hidden));
+  prompt.offsets.resize(6);
+  EXPECT_TRUE(same_bits(answer(decoder, prompt).hidden, text.hidden)) << "at no offset";
+  prompt.offsets[4] = {2, 5};
+  EXPECT_FALSE(same_bits(answer(decoder, prompt).hidden, text.hidden));
+  // The same distance on every axis is what a position is.
+  Prompt shifted = Prompt::causal({3, 1, 4, 1, 5, 9});
+  for (Index& position : shifted.positions) position += 7;
+  for (auto& offset : prompt.offsets) offset = {7, 7};
+  const auto all_grid = [&] {
+    DecoderConfig c = small_config();
+    c.rope.mrope_section = {0, 2, 2};
+    return build<Decoder<RotaryRecipe>>(c, weights);
+  }();
+  EXPECT_TRUE(same_bits(answer(all_grid, prompt).hidden, answer(plain, shifted).hidden));
+}
+
+TEST(Decoder, ScalesEmbeddingsAndCapsLogits) {
+  const TinyWeights weights;
+  DecoderConfig config = small_config();
+  const Prompt prompt = Prompt::causal({3, 1, 4, 1, 5});
+  const auto plain = build<Decoder<RotaryRecipe>>(config, weights);
+  config.embedding_scale = 4.0f;
+  const auto scaled = build<Decoder<RotaryRecipe>>(config, weights);
+  Matrix rows(5, 16), four_times(5, 16);
+  plain.embed(prompt.ids, rows);
+  scaled.embed(prompt.ids, four_times);
+  for (Index i = 0; i < 5; ++i) {
+    for (Index j = 0; j < 16; ++j) EXPECT_EQ(four_times(i, j), 4.0f * rows(i, j));
+  }
+  config.embedding_scale = 1.0f;
+  config.final_logit_softcapping = 0.5f;
+  const Answer uncapped = answer(plain, prompt), capped = answer(build<Decoder<RotaryRecipe>>(config, weights), prompt);
+  float most = 0.0f;
+  for (Index i = 0; i < 5; ++i) {
+    for (Index j = 0; j < 23; ++j) {
+      const double logit = static_cast<double>(uncapped.logits(i, j)), expected = 0.5 * std::tanh(logit / 0.5);
+      most = std::max(most, std::abs(uncapped.logits(i, j)));
+      EXPECT_NEAR(static_cast<double>(capped.logits(i, j)), expected, 8.0 * reference::kUnit);
+    }
+  }
+  EXPECT_GT(most, 0.25f) << "or the cap has nothing to do";
+}
+
+TEST(Decoder, AnOptionalHeadNormIsThereIfTheConfigSaysSo) {
+  struct WithOptional : RotaryRecipe {
+    using HeadNorm = OptionalNorm<RmsNorm>;
+  };
+  struct WithNorm : RotaryRecipe {
+    using HeadNorm = RmsNorm;
+  };
+  const TinyWeights weights;
+  DecoderConfig config = small_config();
+  const Prompt prompt = Prompt::causal({3, 1, 4, 1, 5});
+  const Answer absent = answer(build<Decoder<WithOptional>>(config, weights), prompt);
+  EXPECT_FALSE(weights.made("layers.0.self_attn.q_norm.weight"));
+  EXPECT_TRUE(same_bits(absent.hidden, answer(build<Decoder<RotaryRecipe>>(config, weights), prompt).hidden));
+  config.head_norms = true;
+  const Answer present = answer(build<Decoder<WithOptional>>(config, weights), prompt);
+  EXPECT_TRUE(weights.made("layers.0.self_attn.q_norm.weight"));
+  EXPECT_TRUE(same_bits(present.hidden, answer(build<Decoder<WithNorm>>(config, weights), prompt).hidden));
+  EXPECT_FALSE(same_bits(present.hidden, absent.hidden));
+}
+
 TEST(DecoderConfig, ScalesScoresAsItSays) {
   DecoderConfig config = small_config();
   EXPECT_FLOAT_EQ(config.attention(0).scale, 1.0f / std::sqrt(8.0f));
   config.attention_scale = 0.25f;
   EXPECT_FLOAT_EQ(config.attention(2).scale, 0.25f);
+  EXPECT_EQ(config.attention(0).soft_cap, 0.0f);
+  config.attn_logit_softcapping = 50.0f;
+  EXPECT_EQ(config.attention(1).shape().soft_cap, 50.0f);
   config.scale_by_inverse_layer = true;
   EXPECT_FLOAT_EQ(config.attention(1).scale, 0.125f);
   EXPECT_EQ(config.cross_attention(0).key_value_size, 16);
@@ -270,6 +416,10 @@ TEST(DecoderConfig, SizesMustFitOneAnother) {
   rejects([](DecoderConfig& c) { c.head_dim = -8; }, "head_dim");
   rejects([](DecoderConfig& c) { c.num_key_value_heads = 3; }, "num_attention_heads");
   rejects([](DecoderConfig& c) { c.max_position_embeddings = 0; }, "max_position_embeddings");
+  rejects([](DecoderConfig& c) { c.sliding_attention_layers = {1}; }, "sliding_window");
+  rejects([](DecoderConfig& c) { c.attn_logit_softcapping = -1.0f; }, "attn_logit_softcapping");
+  rejects([](DecoderConfig& c) { c.final_logit_softcapping = -1.0f; }, "final_logit_softcapping");
+  rejects([](DecoderConfig& c) { c.attention_scale = std::numeric_limits<float>::infinity(); }, "query_pre_attn_scalar");
 }
 
 }  // namespace

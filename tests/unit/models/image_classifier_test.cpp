@@ -18,7 +18,7 @@ TEST(ImageClassifier, ReadsTheFirstRowOfEveryImage) {
   Matrix first(2, 6);
   copy(features.view().rows(0, 1), first.view().rows(0, 1));
   copy(features.view().rows(5, 1), first.view().rows(1, 1));
-  reference::expect_within(model.classify({features, 5}, machine.workspace), reference::Layers(weights).linear("classifier", reference::rows_of(first)));
+  reference::expect_within(model.classify({features, {{0, 0, 5, 2, 2}, {1, 5, 5, 2, 2}}}, machine.workspace), reference::Layers(weights).linear("classifier", reference::rows_of(first)));
 }
 
 TEST(ImageClassifier, MayHaveNoClassifier) {

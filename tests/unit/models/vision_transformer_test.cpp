@@ -28,11 +28,20 @@ struct Seen {
   void operator()(Stage stage, Index index, ConstMatrixView rows) { stages[{stage, index}] = Matrix::clone(rows); }
 };
 
-VisualInput two_images() {
-  VisualInput input = tiny_image(1);
-  const VisualInput other = tiny_image(2);
-  input.pixels.insert(input.pixels.end(), other.pixels.begin(), other.pixels.end());
-  input.num_images = 2;
+VisualInput joined(std::initializer_list<VisualInput> parts) {
+  VisualInput input;
+  for (const VisualInput& part : parts) {
+    for (Index i = 0; i < part.num_crops(); ++i) std::ranges::copy(part.crop(i), input.add_whole(part.crops[static_cast<std::size_t>(i)].size).begin());
+  }
+  return input;
+}
+VisualInput two_images() { return joined({tiny_image(1), tiny_image(2)}); }
+
+/// An image of another size than the encoder was made for.
+VisualInput image_of(PictureSize size, int seed) {
+  VisualInput input;
+  const Matrix values = reference::tiny_rows(3, size.height * size.width, seed);
+  std::copy_n(values.view().data(), 3 * size.height * size.width, input.add_whole(size).begin());
   return input;
 }
 
@@ -41,7 +50,7 @@ Matrix encoded(const VisionConfig& config, const TinyWeights& weights, const Vis
   const VisionTransformer<Recipe> model(config, Weights(weights));
   Machine machine;
   const Features features = seen == nullptr ? model.encode(input, machine.workspace) : model.encode(input, machine.workspace, *seen);
-  EXPECT_EQ(features.rows_per_image, model.num_features());
+  EXPECT_EQ(static_cast<Index>(features.crops.size()), input.num_crops());
   EXPECT_EQ(features.rows.cols(), model.hidden_size());
   return Matrix::clone(features.rows);
 }
@@ -54,7 +63,7 @@ TEST(VisionTransformer, EmbedsClassTokenPatchesAndPositions) {
   const auto& positions = weights.at("position_embedding");
   for (Index image = 0; image < 2; ++image) {
     Matrix patches(9, 3 * 8 * 8);
-    kernels::patchify(input.image(image), 3, 24, 24, 8, patches);
+    kernels::patchify(input.crop(image), 3, 24, 24, 8, patches);
     Rows expected = Layers(weights).linear("patch_embedding", rows_of(patches));
     expected.insert(expected.begin(), reference::Row());
     for (const float value : weights.at("class_embedding")) expected.front().push_back({static_cast<double>(value), 0.0});
@@ -113,17 +122,58 @@ TEST(VisionTransformer, ImagesDoNotSeeOneAnother) {
   EXPECT_TRUE(test::same_bits(both.view().rows(10, 10), encoded<TinyVisionRecipe>(tiny_vision(), weights, tiny_image(2))));
 }
 
-TEST(VisionTransformer, PixelsOfAnotherSizeAreAnError) {
+TEST(VisionTransformer, CropsOfAnySizeAreEncodedAsIfAlone) {
   const TinyWeights weights;
-  VisualInput input = tiny_image(1);
-  input.height = 12;
-  input.width = 48;
-  try {
-    encoded<TinyVisionRecipe>(tiny_vision(), weights, input);
-    FAIL() << "12 x 48 pixels fitted an encoder of 24 x 24";
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), ErrorKind::kShapeMismatch);
-    EXPECT_THAT(e.what(), ::testing::AllOf(::testing::HasSubstr("[3, 12, 48]"), ::testing::HasSubstr("[3, 24, 24]")));
+  const VisualInput parts[] = {image_of({16, 40}, 1), tiny_image(3), image_of({30, 17}, 2), image_of({16, 40}, 4)};
+  const auto model_input = joined({parts[0], parts[1], parts[2], parts[3]});
+  const VisionTransformer<TinyVisionRecipe> model(tiny_vision(), Weights(weights));
+  Machine machine;
+  const Features all = model.encode(model_input, machine.workspace);
+  const Index counts[] = {11, 10, 7, 11};
+  Index begin = 0;
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(all.crops[i].picture, static_cast<Index>(i));
+    EXPECT_EQ(all.crops[i].begin, begin);
+    ASSERT_EQ(all.crops[i].count, counts[i]);
+    EXPECT_TRUE(test::same_bits(all.rows.rows(begin, counts[i]), encoded<TinyVisionRecipe>(tiny_vision(), weights, parts[i])));
+    begin += counts[i];
+  }
+  EXPECT_EQ(all.crops[2].grid_rows, 3);  // 30 x 17 pixels hold 3 x 2 patches of 8
+  EXPECT_EQ(all.crops[2].grid_cols, 2);
+}
+
+TEST(VisionTransformer, InterpolatesPositionsOfAnotherSize) {
+  const TinyWeights weights;
+  Seen seen;
+  const VisualInput input = image_of({16, 40}, 5);
+  encoded<TinyVisionRecipe>(tiny_vision(), weights, input, &seen);
+  const LearnedPatchPositions positions({32, 8, 1, {3, 3}}, Weights(weights));
+  Machine machine;
+  Matrix patches(10, 3 * 8 * 8);
+  kernels::patchify(input.crop(0), 3, 16, 40, 8, patches);
+  const ConstMatrixView table = positions.table({2, 5}, machine.workspace);
+  const Rows expected = reference::sum(Layers(weights).linear("patch_embedding", rows_of(patches)), rows_of(table.rows(1, 10)));
+  reference::expect_within(seen.stages.at({Stage::kVisionEmbeds, 0}).view().rows(1, 10), expected);
+}
+
+TEST(VisionTransformer, NoPicturesHaveNoFeatures) {
+  const TinyWeights weights;
+  EXPECT_EQ(encoded<TinyVisionRecipe>(tiny_vision(), weights, VisualInput()).rows(), 0);
+}
+
+TEST(VisionTransformer, PixelsThatHoldNoPatchAreAnError) {
+  const TinyWeights weights;
+  VisualInput grey;
+  grey.num_channels = 1;
+  grey.add_whole({24, 24});
+  for (const VisualInput& input : {image_of({7, 48}, 1), grey}) {
+    try {
+      encoded<TinyVisionRecipe>(tiny_vision(), weights, input);
+      FAIL() << "such pixels fitted an encoder of 3 x 24 x 24";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kShapeMismatch);
+      EXPECT_THAT(e.what(), ::testing::HasSubstr("[3, 24, 24]"));
+    }
   }
 }
 

@@ -15,6 +15,7 @@ namespace {
 
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
+using Turn = PromptEncoder::Turn;
 
 const Pipeline& pipeline(const std::string& folder) {
   static std::map<std::string, std::unique_ptr<const Pipeline>> loaded;
@@ -56,8 +57,8 @@ Error error_of(Call&& call) {
 }
 
 TEST(Conversation, ALaterTurnGoesOnBehindTheReply) {
-  const auto first = stories().encode_turn("Once upon a time", 0, Pipeline::Turn::kFirst);
-  const auto second = stories().encode_turn(" One day", 0, Pipeline::Turn::kLater);
+  const auto first = stories().prompts().encode_turn("Once upon a time", {}, Turn::kFirst);
+  const auto second = stories().prompts().encode_turn(" One day", {}, Turn::kLater);
   Conversation chat(stories(), {.max_length = 200});
   chat.user("Once upon a time");
   const Reply before = chat.reply({.max_new_tokens = 12});
@@ -73,8 +74,8 @@ TEST(Conversation, ALaterTurnGoesOnBehindTheReply) {
 
 TEST(Conversation, ALaterTurnBeginsWithTheEndThatClosedTheReply) {
   for (const Pipeline* p : {&method_a()}) {
-    const std::vector<TokenId> first = p->encode_turn(kQuestion, 1, Pipeline::Turn::kFirst), end = {424};
-    const auto second = p->encode_turn(kQuestion, 0, Pipeline::Turn::kLater);
+    const std::vector<TokenId> first = p->prompts().encode_turn(kQuestion, std::vector{p->prompts().processor().plan({64, 64})}, Turn::kFirst), end = {424};
+    const auto second = p->prompts().encode_turn(kQuestion, {}, Turn::kLater);
     Conversation chat(*p, {});
     chat.user(kQuestion, scene());
     const Reply before = chat.reply();
@@ -148,15 +149,15 @@ class SpiedModel final : public AnyModel {
  public:
   explicit SpiedModel(std::shared_ptr<const AnyModel> model, Spy& spy) : model_(std::move(model)), spy_(&spy) {}
   [[nodiscard]] const ModelInfo& info() const override { return model_->info(); }
-  [[nodiscard]] const PromptRules& rules() const override { return model_->rules(); }
+  [[nodiscard]] const std::shared_ptr<const Processor>& processor() const override { return model_->processor(); }
   [[nodiscard]] const CheckpointFolder& folder() const override { return model_->folder(); }
   [[nodiscard]] const Compute& compute() const override { return model_->compute(); }
-  [[nodiscard]] const ChatWording* chat_wording() const override { return model_->chat_wording(); }
+  [[nodiscard]] const std::optional<ChatWording>& chat_wording() const override { return model_->chat_wording(); }
   [[nodiscard]] std::unique_ptr<AnySession> start(SessionOptions options) const override {
     return std::make_unique<SpiedSession>(model_->start(options), *spy_);
   }
   [[nodiscard]] ImageRows encode(const VisualInput& input, Workspace& workspace) const override {
-    spy_->encoded += static_cast<int>(input.num_images);
+    spy_->encoded += static_cast<int>(input.num_pictures());
     return model_->encode(input, workspace);
   }
 
@@ -226,7 +227,7 @@ TEST(Conversation, AnExceptionOfTheCallbackEndsTheReplyAsFalseDoes) {
 
 TEST(Conversation, AFullContextIsToldBeforeAnythingRuns) {
   Conversation chat(stories(), {.max_length = 20});
-  const auto ids = stories().encode_turn("Once upon a time", 0, Pipeline::Turn::kFirst);
+  const auto ids = stories().prompts().encode_turn("Once upon a time", {}, Turn::kFirst);
   chat.user("Once upon a time");
   const Error full = error_of([&] { chat.reply({.max_new_tokens = 30}); });
   EXPECT_EQ(full.kind(), ErrorKind::kContextFull);
@@ -308,8 +309,8 @@ TEST(Conversation, WhatAPromptHasInCommonWithTheOneBeforeIsNotReadAgain) {
     EXPECT_EQ(file_text(folder_of_session() / "reused.safetensors"), file_text(folder_of_session() / "fresh.safetensors"));
     return reply.ids;
   };
-  const auto beginning = stories().encode_turn("Once upon a time there was a little girl", 0, Pipeline::Turn::kFirst);
-  const auto end = stories().encode_turn(" named Lily", 0, Pipeline::Turn::kLater), other_end = stories().encode_turn(" who", 0, Pipeline::Turn::kLater);
+  const auto beginning = stories().prompts().encode_turn("Once upon a time there was a little girl", {}, Turn::kFirst);
+  const auto end = stories().prompts().encode_turn(" named Lily", {}, Turn::kLater), other_end = stories().prompts().encode_turn(" who", {}, Turn::kLater);
   const auto n = static_cast<Index>(beginning.size()), more = static_cast<Index>(end.size());
   const auto said = ask(beginning, n);
   ask(beginning, 1);  // for its logits
@@ -411,14 +412,14 @@ TEST(Conversation, AReplyThatWasStoppedIsGoneOnFrom) {
   chat.user(" One day");
   const Reply after = chat.reply({.max_new_tokens = 8});
   Conversation at_once(stories(), {.max_length = 200});
-  at_once.user_ids(joined(stories().encode_turn("Once upon a time", 0, Pipeline::Turn::kFirst), stopped.ids,
-                          stories().encode_turn(" One day", 0, Pipeline::Turn::kLater)));
+  at_once.user_ids(joined(stories().prompts().encode_turn("Once upon a time", {}, Turn::kFirst), stopped.ids,
+                          stories().prompts().encode_turn(" One day", {}, Turn::kLater)));
   EXPECT_EQ(at_once.reply({.max_new_tokens = 8}).ids, after.ids);
 }
 
 TEST(Conversation, TheRepetitionPenaltyCountsThePrompt) {
   const std::string text = "Once upon a time, there was a little girl named Lily. She";
-  const auto prompt = stories().encode_turn(text, 0, Pipeline::Turn::kFirst);
+  const auto prompt = stories().prompts().encode_turn(text, {}, Turn::kFirst);
   Conversation chat(stories(), {.max_length = 100});
   chat.user(text);
   for (const TokenId id : chat.reply({.max_new_tokens = 20, .repetition_penalty = 1e6f}).ids) {

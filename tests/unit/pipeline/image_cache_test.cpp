@@ -10,10 +10,8 @@ using ::testing::ElementsAre;
 /// A picture of 2 x 2 pixels of one value for each number.
 VisualInput pictures(std::initializer_list<float> values) {
   VisualInput input;
-  input.num_images = static_cast<Index>(values.size());
   input.num_channels = 1;
-  input.height = input.width = 2;
-  for (const float value : values) input.pixels.insert(input.pixels.end(), 4, value);
+  for (const float value : values) std::ranges::fill(input.add_whole({2, 2}), value);
   return input;
 }
 
@@ -21,7 +19,7 @@ VisualInput pictures(std::initializer_list<float> values) {
 struct Encoder {
   std::vector<float> asked;
   ImageRows operator()(const VisualInput& input) {
-    EXPECT_EQ(input.num_images, 1);
+    EXPECT_EQ(input.num_pictures(), 1);
     asked.push_back(input.pixels.front());
     ImageRows result{Matrix(2, 2), {{0, 2}}};
     for (Index i = 0; i < 4; ++i) result.rows(i / 2, i % 2) = input.pixels.front();
@@ -30,6 +28,8 @@ struct Encoder {
 };
 
 ImageRows rows(ImageCache& cache, const VisualInput& input, Encoder& encode) { return cache.rows(input, ImageKey::all_of(input), encode); }
+
+ImageKey key_of(const VisualInput& picture) { return ImageKey::all_of(picture).front(); }
 
 std::vector<float> first_column(const ImageRows& rows) {
   std::vector<float> values;
@@ -67,21 +67,33 @@ TEST(ImageCache, WhatDoesNotFitIsNotKept) {
 
 TEST(ImageCache, AKeyTellsEveryPixelAndTheSizeApart) {
   const VisualInput picture = pictures({1});
-  const ImageKey key = ImageKey::of(picture, 0);
-  EXPECT_EQ(ImageKey::of(pictures({7, 1}), 1), key);
+  const ImageKey key = key_of(picture);
+  EXPECT_EQ(ImageKey::all_of(pictures({7, 1}))[1], key);
   for (std::size_t i = 0; i < 4; ++i) {
     VisualInput other = picture;
     other.pixels[i] = 1.0000001f;
-    EXPECT_FALSE(ImageKey::of(other, 0) == key) << i;
+    EXPECT_FALSE(key_of(other) == key) << i;
   }
   VisualInput swapped = picture, flat = picture;
   swapped.pixels = {1, 1, 2, 1};
   VisualInput otherwise = picture;
   otherwise.pixels = {1, 2, 1, 1};
-  EXPECT_FALSE(ImageKey::of(swapped, 0) == ImageKey::of(otherwise, 0));
-  flat.height = 1;
-  flat.width = 4;
-  EXPECT_FALSE(ImageKey::of(flat, 0) == key);
+  EXPECT_FALSE(key_of(swapped) == key_of(otherwise));
+  flat.crops[0].size = {1, 4};
+  EXPECT_FALSE(key_of(flat) == key);
+}
+
+TEST(ImageCache, AKeyTellsHowAPictureWasCutApart) {
+  VisualInput cut;
+  cut.num_channels = 1;
+  cut.add_picture({.original = {20, 30}, .resized = {4, 2}, .num_crops = 2, .tile_rows = 2, .tile_cols = 1});
+  for (int i = 0; i < 2; ++i) std::ranges::fill(cut.add_crop({2, 2}), 1.0f);
+  VisualInput across = cut, larger = cut, whole = cut;
+  std::swap(across.pictures[0].tile_rows, across.pictures[0].tile_cols);
+  larger.pictures[0].original.width = 31;
+  whole.crops.pop_back();
+  whole.crops[0].size = {4, 2};
+  for (const VisualInput& other : {across, larger, whole}) EXPECT_FALSE(key_of(other) == key_of(cut));
 }
 
 }  // namespace

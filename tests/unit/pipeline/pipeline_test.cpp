@@ -11,7 +11,7 @@ using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-using Turn = Pipeline::Turn;
+using Turn = PromptEncoder::Turn;
 
 const Pipeline& method_a() {
   static const Pipeline result(load_model(std::string(DUET_EXAMPLES_DIR) + "/models/scenes-a", {.threads = 1}));
@@ -23,12 +23,20 @@ const Pipeline& method_b() {
 }
 constexpr TokenId kImage = 425, kStart = 424;  // of both checkpoints' vocabularies
 
+/// Plans of that many pictures.
+std::vector<PicturePlan> plans(const Pipeline& p, Index count) {
+  return std::vector<PicturePlan>(static_cast<std::size_t>(count), p.prompts().processor().plan({48, 64}));
+}
+std::vector<TokenId> encode_turn(const Pipeline& p, std::optional<std::string_view> text, Index num_pictures, Turn turn) {
+  return p.prompts().encode_turn(text, plans(p, num_pictures), turn);
+}
+
 std::vector<TokenId> encoded(const Pipeline& p, std::string_view text) { return p.tokenizer()->encode(text, SpecialTokens::kNone); }
 
 TEST(EncodeTurn, PutsTheFamilysWordsAndOnePlaceholderPerImageTokenAround) {
   const PromptRules& rules = method_a().model().rules();
   ASSERT_EQ(rules.tokens_per_image, 65);
-  const auto ids = method_a().encode_turn("what", 2, Turn::kFirst);
+  const auto ids = encode_turn(method_a(), "what", 2, Turn::kFirst);
   EXPECT_EQ(std::ranges::count(ids, kImage), 2 * 65);
   std::vector<TokenId> words;
   for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -39,35 +47,35 @@ TEST(EncodeTurn, PutsTheFamilysWordsAndOnePlaceholderPerImageTokenAround) {
 }
 
 TEST(EncodeTurn, TakesATextThatSpellsItsImagesOutAsItIs) {
-  const auto ids = method_a().encode_turn("a <image> b", 1, Turn::kFirst);
+  const auto ids = encode_turn(method_a(), "a <image> b", 1, Turn::kFirst);
   EXPECT_EQ(std::ranges::count(ids, kImage), 65);
   EXPECT_EQ(static_cast<Index>(ids.size()), 64 + static_cast<Index>(encoded(method_a(), "a <image> b").size()));
 }
 
 TEST(EncodeTurn, MethodBBeginsWithItsStartTokenAndHasNoPlaceholders) {
-  EXPECT_THAT(method_b().encode_turn(std::nullopt, 1, Turn::kFirst), ::testing::ElementsAre(kStart));
+  EXPECT_THAT(encode_turn(method_b(), std::nullopt, 1, Turn::kFirst), ::testing::ElementsAre(kStart));
   auto expected = encoded(method_b(), "what");
-  EXPECT_EQ(method_b().encode_turn("what", 0, Turn::kLater), expected);
+  EXPECT_EQ(encode_turn(method_b(), "what", 0, Turn::kLater), expected);
   expected.insert(expected.begin(), kStart);
-  EXPECT_EQ(method_b().encode_turn("what", 1, Turn::kFirst), expected);
+  EXPECT_EQ(encode_turn(method_b(), "what", 1, Turn::kFirst), expected);
 }
 
 TEST(EncodeTurn, NothingToSayIsAnError) {
-  EXPECT_THROW(static_cast<void>(method_a().encode_turn(std::nullopt, 0, Turn::kFirst)), Error);
-  EXPECT_THROW(static_cast<void>(method_b().encode_turn("", 0, Turn::kLater)), Error);
+  EXPECT_THROW(static_cast<void>(encode_turn(method_a(), std::nullopt, 0, Turn::kFirst)), Error);
+  EXPECT_THROW(static_cast<void>(encode_turn(method_b(), "", 0, Turn::kLater)), Error);
 }
 
 TEST(MakePrompt, NotesTheRowsOfImages) {
-  const Prompt prompt = method_a().make_prompt({1, kImage, kImage, 2, kImage}, 10, 0);
+  const Prompt prompt = method_a().make_prompt({1, kImage, kImage, 2, kImage}, {}, 10, 0);
   EXPECT_THAT(prompt.image_rows, ::testing::ElementsAre(1, 2, 4));
   EXPECT_THAT(prompt.positions, ::testing::ElementsAre(10, 11, 12, 13, 14));
-  const Prompt other = method_b().make_prompt({1, 2}, 0, 65);
+  const Prompt other = method_b().make_prompt({1, 2}, {}, 0, 65);
   EXPECT_TRUE(other.image_rows.empty());
   EXPECT_EQ(other.visible_images[1].end, 65);
 }
 
 TEST(MakePrompt, APlaceholderBeyondTheVocabularyNeedsNoRowOfIt) {
-  const Prompt prompt = method_a().make_prompt({kImage}, 0, 0);
+  const Prompt prompt = method_a().make_prompt({kImage}, {}, 0, 0);
   EXPECT_THAT(prompt.ids, Each(::testing::Lt(method_a().model().info().vocab_size)));
 }
 
@@ -82,16 +90,17 @@ TEST(MakeSampler, NeverDrawsAPlaceholder) {
 TEST(Preprocess, StacksImages) {
   const Image image = Image::open(std::string(DUET_EXAMPLES_DIR) + "/scenes/bundled/00001.png");
   const Image images[] = {image, image};
-  const VisualInput one = method_a().preprocess(std::span(images).first(1)), two = method_a().preprocess(images);
-  EXPECT_EQ(two.num_images, 2);
-  EXPECT_EQ(two.height, 64);
+  const VisualInput one = method_a().prompts().preprocess(std::span(images).first(1)), two = method_a().prompts().preprocess(images);
+  EXPECT_EQ(two.num_pictures(), 2);
+  EXPECT_EQ(two.crops[1].size, (PictureSize{64, 64}));
   ASSERT_EQ(two.pixels.size(), 2 * one.pixels.size());
-  EXPECT_TRUE(std::ranges::equal(two.image(1), one.pixels));
+  EXPECT_TRUE(std::ranges::equal(two.crop(1), one.pixels));
   EXPECT_THAT(one.pixels, Not(Each(one.pixels.front())));
 }
 
 TEST(Pipeline, SaysWhatIsMissingWhenItIsNeeded) {
   const Pipeline bare(load_model(std::string(DUET_TEST_GOLDEN_DIR) + "/llama-0", {.threads = 1}));
+  const Image picture = Image::from_rgb(std::vector<std::uint8_t>(3), 1, 1);
   const auto message = [](auto&& call) -> std::string {
     try {
       call();
@@ -100,8 +109,8 @@ TEST(Pipeline, SaysWhatIsMissingWhenItIsNeeded) {
     }
     return "nothing was thrown";
   };
-  EXPECT_THAT(message([&] { static_cast<void>(bare.encode_turn("hello", 0, Turn::kFirst)); }), HasSubstr("tokenizer.json"));
-  EXPECT_THAT(message([&] { static_cast<void>(bare.preprocess({})); }), HasSubstr("preprocessor_config.json"));
+  EXPECT_THAT(message([&] { static_cast<void>(bare.prompts().encode_turn("hello", {}, Turn::kFirst)); }), HasSubstr("tokenizer.json"));
+  EXPECT_THAT(message([&] { static_cast<void>(bare.prompts().plans({&picture, 1})); }), HasSubstr("text alone"));
 }
 
 }  // namespace
