@@ -47,9 +47,7 @@ class VisionLanguageModel {
   [[nodiscard]] ImageRows encode(const VisualInput& input, Workspace& workspace, Observer&& observe = {}) const {
     const auto frame = workspace.frame();
     const Features features = vision_.encode(input, workspace, observe);
-    ImageRows result = project(features, input, workspace);
-    observe(Stage::kProjected, 0, ConstMatrixView(result.rows.view()));
-    return result;
+    return project(features, input, workspace, observe);
   }
 
   /// Embeds the prompt and brings the image rows to the decoder: into hidden [prompt, hidden_size], or into memory.
@@ -59,9 +57,16 @@ class VisionLanguageModel {
   }
 
  private:
-  [[nodiscard]] ImageRows project(const Features& features, const VisualInput& input, Workspace& workspace) const {
-    if constexpr (PictureProjector<Projection>) {
-      return projector_.project(features, input, workspace);
+  template <class Observer>
+  [[nodiscard]] ImageRows project(const Features& features, const VisualInput& input, Workspace& workspace, Observer& observe) const {
+    if constexpr (requires { projector_.project(features, input, workspace, observe); }) {  // it packs what it has projected
+      ImageRows result = projector_.project(features, input, workspace, observe);
+      observe(Stage::kPacked, 0, ConstMatrixView(result.rows.view()));
+      return result;
+    } else if constexpr (PictureProjector<Projection>) {
+      ImageRows result = projector_.project(features, input, workspace);
+      observe(Stage::kProjected, 0, ConstMatrixView(result.rows.view()));
+      return result;
     } else {
       ImageRows result{Matrix(features.rows.rows(), projector_.output_size()),
                        std::vector<ImageRows::Span>(static_cast<std::size_t>(input.num_pictures()))};
@@ -71,6 +76,7 @@ class VisionLanguageModel {
         if (span.count == 0) span.begin = crop.begin;
         span.count += crop.count;
       }
+      observe(Stage::kProjected, 0, ConstMatrixView(result.rows.view()));
       return result;
     }
   }

@@ -52,11 +52,12 @@ class StageRecorder {
   void set_groups(Index groups) noexcept { groups_ = groups; }
 
   void operator()(Stage stage, Index index, ConstMatrixView rows) {
-    static constexpr std::string_view kNames[] = {"vision_embeds", "vision_layer_out.", "vision_out", "projected",
+    static constexpr std::string_view kNames[] = {"vision_embeds", "vision_layer_out.", "vision_out", "projected", "packed_image_features",
                                                   "embeds", "cross_attn_out.", "layer_out.", "final_norm"};
     std::string name(kNames[static_cast<std::size_t>(stage)]);
     if (name.ends_with('.')) name += std::to_string(index);
-    add(std::move(name), {groups_, groups_ == 0 ? 0 : rows.rows() / groups_, rows.cols()}, rows);
+    const Index groups = groups_ == 0 || rows.rows() % groups_ != 0 ? 1 : groups_;  // crops of different sizes make no groups
+    add(std::move(name), {groups, rows.rows() / groups, rows.cols()}, rows);
   }
   void add(std::string name, std::vector<Index> shape, ConstMatrixView rows) {
     std::vector<float> values;

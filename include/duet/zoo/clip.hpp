@@ -43,17 +43,24 @@ inline constexpr TensorName kClipNames[] = {
     {"norm", "final_layer_norm"},
 };
 
-inline VisionConfig read_clip_vision_config(const JsonView& config) {
+/// Sizes of an image tower whose config leaves them out.
+struct ImageTowerDefaults {
+  Index image_size = 224, patch_size = 32, hidden_size = 768, intermediate_size = 3072, num_hidden_layers = 12, num_attention_heads = 12;
+  float layer_norm_eps = 1e-5f;
+  const char* hidden_act = "quick_gelu";
+};
+
+inline VisionConfig read_clip_vision_config(const JsonView& config, const ImageTowerDefaults& defaults = {}) {
   VisionConfig result;
-  result.image_size = config.get_or<Index>("image_size", 224);
-  result.patch_size = config.get_or<Index>("patch_size", 32);
+  result.image_size = config.get_or("image_size", defaults.image_size);
+  result.patch_size = config.get_or("patch_size", defaults.patch_size);
   result.num_channels = config.get_or<Index>("num_channels", 3);
-  result.hidden_size = config.get_or<Index>("hidden_size", 768);
-  result.intermediate_size = config.get_or<Index>("intermediate_size", 3072);
-  result.num_hidden_layers = config.get_or<Index>("num_hidden_layers", 12);
-  result.num_attention_heads = config.get_or<Index>("num_attention_heads", 12);
-  result.layer_norm_eps = config.get_or("layer_norm_eps", 1e-5f);
-  result.hidden_act = config.get_or<std::string>("hidden_act", "quick_gelu");
+  result.hidden_size = config.get_or("hidden_size", defaults.hidden_size);
+  result.intermediate_size = config.get_or("intermediate_size", defaults.intermediate_size);
+  result.num_hidden_layers = config.get_or("num_hidden_layers", defaults.num_hidden_layers);
+  result.num_attention_heads = config.get_or("num_attention_heads", defaults.num_attention_heads);
+  result.layer_norm_eps = config.get_or("layer_norm_eps", defaults.layer_norm_eps);
+  result.hidden_act = config.get_or<std::string>("hidden_act", defaults.hidden_act);
   result.where = config.prefix();
   return result;
 }
@@ -91,7 +98,9 @@ struct ClipVision {
   using Recipe = ClipVisionRecipe;
   using Model = ImageClassifier<VisionTransformer<Recipe>>;
 
-  static VisionConfig read_config(const JsonView& config) { return read_clip_vision_config(config); }
+  static VisionConfig read_config(const JsonView& config, const ImageTowerDefaults& defaults = {}) {
+    return read_clip_vision_config(config, defaults);
+  }
   static VisionTransformer<Recipe> load_encoder(VisionConfig config, const Weights& root, const Prefixes& prefixes) {
     return {std::move(config), first_under(root, prefixes, "class_embedding", kClipNames)};
   }

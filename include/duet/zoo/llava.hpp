@@ -1,41 +1,88 @@
 #pragma once
 
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "duet/fusion/vision_language_model.hpp"
 #include "duet/zoo/clip.hpp"
 #include "duet/zoo/gpt2.hpp"
 #include "duet/zoo/llama.hpp"
+#include "duet/zoo/siglip.hpp"
 
 namespace duet {
 
-/// LLaVA 1.5 (Liu et al. 2023, 2310.03744): a CLIP tower, a two-layer projector, and any text model that reads rows.
-/// Method A. `TextFamily` is Llama or Gpt2.
-template <class TextFamily>
+/// What LLaVA's descendants share: a tower of another family, an MLP projector, a text model of a third, and how config.json
+/// speaks of them.
+template <class VisionFamily, class TextFamily>
+struct LlavaParts {
+  using Vision = VisionTransformer<typename VisionFamily::Recipe>;
+  using Projector = MlpProjector<ConfiguredActivation>;
+  using Text = Decoder<typename TextFamily::Recipe>;
+
+  /// `absent` are the sizes where there is no vision_config; keys that one leaves out have its own family's defaults.
+  static VisionConfig read_vision_config(const JsonView& config, const ImageTowerDefaults& absent, const char* strategy) {
+    VisionConfig result = config.contains("vision_config") ? VisionFamily::read_config(config.at("vision_config"))
+                                                           : VisionFamily::read_config(config.object_or_empty("vision_config"), absent);
+    result.feature_layers = read_feature_layers(config);
+    result.feature_rows = read_feature_rows(config, strategy);
+    return result;
+  }
+  static Vision load_vision(VisionConfig config, const Weights& root) {
+    return VisionFamily::load_encoder(std::move(config), root,
+                                      {"vision_tower.vision_model", "model.vision_tower.vision_model", "model.vision_tower", "vision_tower"});
+  }
+  static Text load_text(const JsonView& config, const Weights& root) {
+    const bool old_names = !root.contains("model.multi_modal_projector.linear_1.weight");
+    return TextFamily::load_decoder(config.object_or_empty("text_config"), root, TextFamily::inside_vlm(), old_names ? "language_model" : "");
+  }
+  static Projector load_projector(const JsonView& config, const Weights& root, Index input_size, Index output_size) {
+    ProjectorConfig projector;
+    projector.input_size = input_size;
+    projector.output_size = output_size;
+    projector.projector_hidden_act = config.get_or<std::string>("projector_hidden_act", "gelu");
+    projector.bias = read_bias(config, "multimodal_projector_bias", true);
+    return {projector, first_under(root, {"multi_modal_projector", "model.multi_modal_projector"}, "linear_1.weight")};
+  }
+
+ private:
+  static std::vector<Index> read_feature_layers(const JsonView& config) {
+    if (!config.contains("vision_feature_layer")) return {config.get_or<std::string>("model_type", "") == "llava_onevision" ? -1 : -2};
+    const JsonView layers = config.at("vision_feature_layer");
+    return layers.json().is_array() ? layers.as<std::vector<Index>>() : std::vector<Index>{layers.as<Index>()};
+  }
+  /// Errors  kConfigMismatch for a strategy that is not known, or that leaves out the class token of a tower without one
+  static FeatureRows read_feature_rows(const JsonView& config, const char* fallback) {
+    constexpr bool kHasClassToken = VisionFamily::Recipe::FirstRow::kRows > 0;
+    const auto strategy = config.get_or<std::string>("vision_feature_select_strategy", fallback);
+    if (strategy == "full") return FeatureRows::kAll;
+    if (strategy == "default" && kHasClassToken) return FeatureRows::kPatches;
+    throw Error(ErrorKind::kConfigMismatch, "config.json: vision_feature_select_strategy", '"' + strategy + '"',
+                kHasClassToken ? "default or full" : "full, for a tower without a class token");
+  }
+};
+
+/// LLaVA 1.5 (Liu et al. 2023, 2310.03744): a CLIP or SigLIP tower, a two-layer projector, and any text model that reads rows.
+/// Method A.
+template <class VisionFamily, class TextFamily>
 struct LlavaOf {
   static constexpr std::string_view kName = "LLaVA";
-  using Model = VisionLanguageModel<VisionTransformer<ClipVisionRecipe>, MlpProjector<ConfiguredActivation>,
-                                    Decoder<typename TextFamily::Recipe>, EmbeddingFusion>;
+  using Parts = LlavaParts<VisionFamily, TextFamily>;
+  using Model = VisionLanguageModel<typename Parts::Vision, typename Parts::Projector, typename Parts::Text, EmbeddingFusion>;
   using Chat = ChatPrompt;
 
   static Model load(const JsonView& config, const Weights& root) {
-    auto vision = ClipVision::load_encoder(
-        read_vision_config(config), root,
-        {"vision_tower.vision_model", "model.vision_tower.vision_model", "model.vision_tower", "vision_tower"});
-    const bool old_names = !root.contains("model.multi_modal_projector.linear_1.weight");
-    auto text = TextFamily::load_decoder(config.object_or_empty("text_config"), root, TextFamily::inside_vlm(),
-                                         old_names ? "language_model" : "");
-    ProjectorConfig projector;
-    projector.input_size = vision.hidden_size();
-    projector.output_size = text.hidden_size();
-    projector.projector_hidden_act = config.get_or<std::string>("projector_hidden_act", "gelu");
-    projector.bias = read_bias(config, "multimodal_projector_bias", true);
-    const Weights projector_weights =
-        first_under(root, {"multi_modal_projector", "model.multi_modal_projector"}, "linear_1.weight");
-    return {std::move(vision), MlpProjector<ConfiguredActivation>(projector, projector_weights), std::move(text)};
+    auto vision = Parts::load_vision(read_vision_config(config), root);
+    auto text = Parts::load_text(config, root);
+    auto projector = Parts::load_projector(config, root, vision.hidden_size(), text.hidden_size());
+    return {std::move(vision), std::move(projector), std::move(text)};
   }
 
   static PromptRules rules(const JsonView& config) {
     PromptRules rules;
     rules.image_token_id = read_any<TokenId>(config, {"image_token_index", "image_token_id"}, 32000);
-    rules.tokens_per_image = VisionTransformer<ClipVisionRecipe>::num_features(read_vision_config(config));
+    rules.tokens_per_image = Parts::Vision::num_features(read_vision_config(config));
     rules.question_prefix = "USER: ";
     rules.image_suffix = "\n";
     rules.question_suffix = " ASSISTANT:";
@@ -44,35 +91,15 @@ struct LlavaOf {
   }
 
  private:
-  /// Absent keys of vision_config have CLIP's defaults, an absent vision_config those of the first LLaVA.
   static VisionConfig read_vision_config(const JsonView& config) {
-    VisionConfig result = read_clip_vision_config(config.object_or_empty("vision_config"));
-    result.feature_layers = read_feature_layers(config);
-    result.feature_rows = read_feature_rows(config);
-    if (config.contains("vision_config")) return result;
-    result.image_size = 336;
-    result.patch_size = 14;
-    result.hidden_size = 1024;
-    result.intermediate_size = 4096;
-    result.num_hidden_layers = 24;
-    result.num_attention_heads = 16;
-    return result;
-  }
-  static std::vector<Index> read_feature_layers(const JsonView& config) {
-    if (!config.contains("vision_feature_layer")) return {-2};
-    const JsonView layers = config.at("vision_feature_layer");
-    return layers.json().is_array() ? layers.as<std::vector<Index>>() : std::vector<Index>{layers.as<Index>()};
-  }
-  static FeatureRows read_feature_rows(const JsonView& config) {
-    const auto strategy = config.get_or<std::string>("vision_feature_select_strategy", "default");
-    if (strategy == "default") return FeatureRows::kPatches;
-    if (strategy == "full") return FeatureRows::kAll;
-    throw Error(ErrorKind::kConfigMismatch, "config.json: vision_feature_select_strategy", '"' + strategy + '"',
-                "default or full");
+    constexpr ImageTowerDefaults kFirstLlava{.image_size = 336, .patch_size = 14, .hidden_size = 1024, .intermediate_size = 4096,
+                                             .num_hidden_layers = 24, .num_attention_heads = 16};
+    return Parts::read_vision_config(config, kFirstLlava, "default");
   }
 };
 
-using Llava = LlavaOf<Llama>;
-using LlavaGpt2 = LlavaOf<Gpt2>;
+using Llava = LlavaOf<ClipVision, Llama>;
+using LlavaGpt2 = LlavaOf<ClipVision, Gpt2>;
+using SiglipLlava = LlavaOf<SiglipVision, Llama>;
 
 }  // namespace duet

@@ -39,13 +39,12 @@ inline constexpr TensorName kSiglipNames[] = {
     {"head.mlp.down_proj", "head.mlp.fc2"},
 };
 
-inline VisionConfig read_siglip_vision_config(const JsonView& config) {
-  VisionConfig result = read_clip_vision_config(config);
-  result.patch_size = config.get_or<Index>("patch_size", 16);
-  result.layer_norm_eps = config.get_or("layer_norm_eps", 1e-6f);
-  result.hidden_act = config.get_or<std::string>("hidden_act", "gelu_pytorch_tanh");
-  return result;
-}
+inline constexpr ImageTowerDefaults kSiglipDefaults{.patch_size = 16, .layer_norm_eps = 1e-6f, .hidden_act = "gelu_pytorch_tanh"};
+/// SigLIP's largest tower, which most families read pictures with.
+inline constexpr ImageTowerDefaults kSiglipSo400mDefaults{.patch_size = 14, .hidden_size = 1152, .intermediate_size = 4304, .num_hidden_layers = 27,
+                                                          .num_attention_heads = 16, .layer_norm_eps = 1e-6f, .hidden_act = "gelu_pytorch_tanh"};
+
+inline VisionConfig read_siglip_vision_config(const JsonView& config) { return read_clip_vision_config(config, kSiglipDefaults); }
 
 inline DecoderConfig read_siglip_text_config(const JsonView& config) {
   DecoderConfig result = read_clip_text_config(config, {.vocab_size = 32000, .hidden_size = 768, .intermediate_size = 3072,
@@ -61,7 +60,9 @@ struct SiglipVision {
   using Recipe = SiglipVisionRecipe;
   using Model = ImageClassifier<VisionTransformer<Recipe>>;
 
-  static VisionConfig read_config(const JsonView& config) { return read_siglip_vision_config(config); }
+  static VisionConfig read_config(const JsonView& config, const ImageTowerDefaults& defaults = kSiglipDefaults) {
+    return read_clip_vision_config(config, defaults);
+  }
   static VisionTransformer<Recipe> load_encoder(VisionConfig config, const Weights& root, const Prefixes& prefixes) {
     return {std::move(config), tower_weights(root, prefixes)};
   }

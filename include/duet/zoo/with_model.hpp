@@ -8,7 +8,11 @@
 #include "duet/zoo/dinov2.hpp"
 #include "duet/zoo/gemma.hpp"
 #include "duet/zoo/blip2.hpp"
+#include "duet/zoo/gemma3.hpp"
+#include "duet/zoo/idefics3.hpp"
 #include "duet/zoo/llava.hpp"
+#include "duet/zoo/llava_next.hpp"
+#include "duet/zoo/paligemma.hpp"
 #include "duet/zoo/siglip.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
 
@@ -32,6 +36,10 @@ auto with_family(const JsonView& config, Use&& use) {
     return Error(ErrorKind::kUnsupportedModel, concat("config.json: ", where), got.empty() ? "nothing" : '"' + got + '"',
                  known, got.empty() ? "is this the config.json of a transformers checkpoint?" : "Duet's zoo does not have this family");
   };
+  constexpr std::string_view kLlamas = "llama, mistral, phi3, qwen2 or qwen3";
+  const auto is_llama = [](std::string_view text) {
+    return text.empty() || std::ranges::find(kLlamaDefaults, text, &LlamaDefaults::model_type) != std::end(kLlamaDefaults);
+  };
   if (type == "gpt2") return use(TypeTag<Gpt2>{});
   for (const LlamaDefaults& listed : kLlamaDefaults) {
     if (type == listed.model_type) return use(TypeTag<Llama>{});
@@ -53,15 +61,32 @@ auto with_family(const JsonView& config, Use&& use) {
   if (type == "clip_vision_model") return use(TypeTag<ClipVision>{});
   if (type == "clip_text_model") return use(TypeTag<ClipText>{});
   if (type == "llava") {
-    if (const auto vision = inner("vision_config"); !vision.empty() && vision != "clip_vision_model") {
-      throw unknown("vision_config.model_type", vision, "clip_vision_model");
+    const auto vision = inner("vision_config"), text = inner("text_config");
+    if (vision == "siglip_vision_model") {
+      if (is_llama(text)) return use(TypeTag<SiglipLlava>{});
+      throw unknown("text_config.model_type", text, kLlamas);
     }
-    const auto text = inner("text_config");
-    if (text.empty() || text == "llama") return use(TypeTag<Llava>{});
+    if (!vision.empty() && vision != "clip_vision_model") throw unknown("vision_config.model_type", vision, "clip_vision_model or siglip_vision_model");
+    if (is_llama(text)) return use(TypeTag<Llava>{});
     if (text == "gpt2") return use(TypeTag<LlavaGpt2>{});
-    throw unknown("text_config.model_type", text, "llama or gpt2");
+    throw unknown("text_config.model_type", text, concat("gpt2, ", kLlamas));
   }
   if (type == "opt") return use(TypeTag<Opt>{});
+  if (type == "llava_next" || type == "llava_onevision") {
+    const auto vision = inner("vision_config"), text = inner("text_config");
+    if (!is_llama(text)) throw unknown("text_config.model_type", text, kLlamas);
+    if (vision == "siglip_vision_model" || (vision.empty() && type == "llava_onevision")) return use(TypeTag<SiglipLlavaNext>{});
+    if (vision == "clip_vision_model" || vision.empty()) return use(TypeTag<LlavaNext>{});
+    throw unknown("vision_config.model_type", vision, "clip_vision_model or siglip_vision_model");
+  }
+  if (type == "idefics3" || type == "smolvlm") return use(TypeTag<Idefics3>{});
+  if (type == "paligemma") {
+    const auto text = inner("text_config");
+    if (text.empty() || text == "gemma") return use(TypeTag<PaliGemma>{});
+    if (text == "gemma2") return use(TypeTag<PaliGemma2>{});
+    throw unknown("text_config.model_type", text, "gemma or gemma2");
+  }
+  if (type == "gemma3") return use(TypeTag<Gemma3>{});
   if (type == "blip") return use(TypeTag<Blip>{});
   if (type == "blip-2") {
     if (const auto text = inner("text_config"); text != "opt" && !text.empty()) throw unknown("text_config.model_type", text, "opt");
@@ -76,7 +101,8 @@ auto with_family(const JsonView& config, Use&& use) {
   }
   throw unknown("model_type", type,
                 "one of gpt2, llama, mistral, phi3, qwen2, qwen3, gemma, gemma2, gemma3_text, vit, dinov2, siglip, siglip_vision_model, "
-                "siglip_text_model, clip, clip_vision_model, clip_text_model, llava, vision-encoder-decoder");
+                "siglip_text_model, clip, clip_vision_model, clip_text_model, llava, llava_next, llava_onevision, idefics3, smolvlm, "
+                "paligemma, gemma3, vision-encoder-decoder");
 }
 
 }  // namespace duet

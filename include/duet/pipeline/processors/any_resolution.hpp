@@ -17,6 +17,19 @@
 
 namespace duet {
 
+/// How many tiles' worth of tokens a picture may become, roughly, as vision_aspect_ratio says; 0: any number.
+/// Errors  kInvalidArgument for what is no number
+inline Index read_max_tiles(const JsonView& config) {
+  const bool onevision = config.get_or<std::string>("model_type", "") == "llava_onevision";
+  const auto aspect = config.get_or<std::string>("vision_aspect_ratio", onevision ? "anyres_max_9" : "");
+  constexpr std::string_view kLimit = "anyres_max_";
+  if (!aspect.starts_with(kLimit)) return 0;
+  Index max_tiles = 0;
+  const auto [end, error] = std::from_chars(aspect.data() + kLimit.size(), aspect.data() + aspect.size(), max_tiles);
+  if (error == std::errc() && end == aspect.data() + aspect.size() && max_tiles >= 1) return max_tiles;
+  throw Error(ErrorKind::kInvalidArgument, "config.json: vision_aspect_ratio", '"' + aspect + '"', "anyres_max_N");
+}
+
 /// LLaVA-NeXT and LLaVA-OneVision: the whole picture stretched to one tile comes first, then tiles of the picture on the canvas that
 /// suits it best; image tokens of padding are left out, and a token ends every row of the others.
 class AnyResolutionProcessor : public Processor {
@@ -34,13 +47,7 @@ class AnyResolutionProcessor : public Processor {
     grid_edge_ = tile_ / patch_size;
     const bool keeps_class = !siglip && config.get_or<std::string>("vision_feature_select_strategy", onevision ? "full" : "default") == "full" && whole_config;
     base_tokens_ = grid_edge_ * grid_edge_ + (keeps_class ? 1 : 0);
-    const auto aspect = config.get_or<std::string>("vision_aspect_ratio", onevision ? "anyres_max_9" : "");
-    if (constexpr std::string_view kLimit = "anyres_max_"; aspect.starts_with(kLimit)) {
-      const auto [end, error] = std::from_chars(aspect.data() + kLimit.size(), aspect.data() + aspect.size(), max_tiles_);
-      if (error != std::errc() || end != aspect.data() + aspect.size() || max_tiles_ < 1) {
-        throw Error(ErrorKind::kInvalidArgument, "config.json: vision_aspect_ratio", '"' + aspect + '"', "anyres_max_N");
-      }
-    }
+    max_tiles_ = read_max_tiles(config);
     if (folder.has("preprocessor_config.json")) {
       const JsonView file = folder.preprocessor_config();
       one_.emplace(file);
@@ -74,21 +81,20 @@ class AnyResolutionProcessor : public Processor {
     input.add_picture(planned);
     one_->process(resize(picture, tile_, tile_, filter_), input.add_crop({tile_, tile_}));
     for (Index i = 0; i + 1 < planned.num_crops; ++i) {
-      // The reference pads both sides alike: where an odd number of pixels is missing, the last tiles are one short and are resized.
-      const PictureSize size = fitted(planned.original, planned.resized);
-      const auto length = [this](Index begin, Index missing, Index edge) { return std::min(tile_, edge - missing % 2 - begin); };
       const Index top = i / planned.tile_cols * tile_, left = i % planned.tile_cols * tile_;
-      PictureSize part{length(top, canvas.height() - size.height, canvas.height()), length(left, canvas.width() - size.width, canvas.width())};
+      PictureSize part{std::min(tile_, canvas.height() - top), std::min(tile_, canvas.width() - left)};
       if (one_->output_size(part) != PictureSize{tile_, tile_}) part = {tile_, tile_};
       one_->process(window(canvas, top, left, part), input.add_crop({tile_, tile_}));
     }
   }
-  /// The canvas, with the picture in its middle.
+  /// The canvas, with the picture in its middle. Padding is as wide on both sides, as the reference's: a canvas may lack a pixel, and
+  /// then its last tiles are stretched by one.
   [[nodiscard]] Image seen(const Image& picture) const override {
     if (!one_) throw Error(ErrorKind::kFileNotReadable, "preprocessor_config.json", "nothing", "one, to prepare images", "is the download complete?");
     const PictureSize canvas = plan({picture.height(), picture.width()}).resized, size = fitted({picture.height(), picture.width()}, canvas);
     const Image image = resize(picture, size.width, size.height, filter_);
-    return window(image, -((canvas.height - size.height) / 2), -((canvas.width - size.width) / 2), canvas);
+    const Index top = (canvas.height - size.height) / 2, left = (canvas.width - size.width) / 2;
+    return window(image, -top, -left, {size.height + 2 * top, size.width + 2 * left});
   }
 
   [[nodiscard]] std::vector<NamedTensor> tensors(const VisualInput& input) const override {

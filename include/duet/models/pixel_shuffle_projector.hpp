@@ -1,0 +1,78 @@
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "duet/models/image_rows.hpp"
+#include "duet/models/projectors.hpp"
+#include "duet/models/visual_input.hpp"
+
+namespace duet {
+
+/// Fewer, wider rows: the s × s patches of a square, one beside another row by row, become one row, which a linear map brings to
+/// the text's width.
+///
+///     image token (i, j) = W · [feature (s·i + y, s·j + x) for y, x in 0 … s − 1]
+///
+/// Shapes   features of crops of [m, n] patches → [m / s · n / s, output_size] each; weight "linear" [output_size, s² · input_size]
+/// Errors   kShapeMismatch for a crop whose patches do not make whole squares
+/// Source   Shi et al. 2016, 1609.05158 (backwards); Laurençon et al. 2024, 2408.12637 (Idefics3), section 3.1
+class PixelShuffleProjector {
+ public:
+  /// `scale` is s. `config.input_size` is the width of a feature row.
+  PixelShuffleProjector(const ProjectorConfig& config, Index scale, const Weights& weights)
+      : input_size_(config.input_size), scale_(scale),
+        linear_({config.input_size * scale * scale, config.output_size, "", config.bias}, weights) {}
+
+  [[nodiscard]] Index input_size() const noexcept { return input_size_; }
+  [[nodiscard]] Index output_size() const noexcept { return linear_.output_size(); }
+
+  [[nodiscard]] ImageRows project(const Features& features, const VisualInput& input, Workspace& workspace) const {
+    ImageRows result;
+    result.spans.resize(static_cast<std::size_t>(input.num_pictures()));
+    Index total = 0;
+    for (const Features::Crop& crop : features.crops) {
+      if (crop.grid_rows % scale_ != 0 || crop.grid_cols % scale_ != 0) {
+        throw Error(ErrorKind::kShapeMismatch, "image", concat(crop.grid_rows, " x ", crop.grid_cols, " patches"),
+                    concat("multiples of scale_factor, ", scale_), "does preprocessor_config.json belong to this checkpoint?");
+      }
+      const Index count = crop.grid_rows / scale_ * (crop.grid_cols / scale_);
+      ImageRows::Span& span = result.spans[static_cast<std::size_t>(crop.picture)];
+      if (span.count == 0) span.begin = total;
+      span.count += count;
+      total += count;
+    }
+    const auto frame = workspace.frame();
+    const MatrixView squares = workspace.matrix(total, linear_.input_size());  // [image tokens, s² · input_size]
+    Index row = 0;
+    for (const Features::Crop& crop : features.crops) {
+      const Index patches = crop.begin + crop.count - crop.grid_rows * crop.grid_cols;
+      for (Index i = 0; i < crop.grid_rows; i += scale_) {
+        for (Index j = 0; j < crop.grid_cols; j += scale_) gather(features.rows, patches + i * crop.grid_cols + j, crop.grid_cols, squares.row(row++));
+      }
+    }
+    result.rows = Matrix(total, output_size());
+    linear_.project(squares, result.rows, workspace);
+    return result;
+  }
+  /// Calls visit(weight) for every matrix.
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    linear_.for_each_weight(visit);
+  }
+
+ private:
+  /// The square of patches whose first one is row `first`.
+  void gather(ConstMatrixView rows, Index first, Index grid_cols, std::span<float> out) const {
+    auto to = out.begin();
+    for (Index y = 0; y < scale_; ++y) {
+      for (Index x = 0; x < scale_; ++x) to = std::ranges::copy(rows.row(first + y * grid_cols + x), to).out;
+    }
+  }
+
+  Index input_size_, scale_;
+  LinearProjector linear_;
+};
+
+}  // namespace duet
