@@ -74,7 +74,7 @@ void expect_gate_zero_is_text_only(const DecoderConfig& config, const std::strin
 }
 
 TEST(CrossAttentionFusion, GateZeroEqualsTextOnly) {
-  expect_gate_zero_is_text_only<CrossAttention<OwnLayer, TanhGate, UniformAttentionNoMlp>>(with_cross_layers({1}), "");
+  expect_gate_zero_is_text_only<CrossAttention<OwnLayer, TanhGate, AttendAllNoMlp>>(with_cross_layers({1}), "");
   expect_gate_zero_is_text_only<CrossAttention<BeforeLayer, TanhGate>>(with_cross_layers({0, 2}), "cross_layer.");
 }
 
@@ -105,7 +105,7 @@ void expect_image_matters(const DecoderConfig& config) {
 
 TEST(CrossAttentionFusion, TheImageReachesTheTextInEveryPlacement) {
   expect_image_matters<CrossAttention<InsideBlock>>(tiny_decoder());
-  expect_image_matters<CrossAttention<OwnLayer, TanhGate, UniformAttentionNoMlp>>(with_cross_layers({1}));
+  expect_image_matters<CrossAttention<OwnLayer, TanhGate, AttendAllNoMlp>>(with_cross_layers({1}));
   expect_image_matters<CrossAttention<BeforeLayer, TanhGate>>(with_cross_layers({0, 2}));
 }
 

@@ -176,7 +176,7 @@ class Session {
                   "start with a larger max_length");
     }
     const auto& decoder = model_->decoder();
-    ReadRows rows = rows_.load(file, options_.max_length, decoder.num_positions(), decoder.vocab_size(), images == nullptr ? 0 : images->num_rows());
+    ReadRows rows = rows_.load(file, options_.max_length, decoder.num_positions(), decoder.num_embeddings(), images == nullptr ? 0 : images->num_rows());
     const bool switched = can_switch() && file.numbers("switched") == std::vector<std::int64_t>{1};
     for (Index i = 0; i < cache_.num_layers(); ++i) file.check(concat("layers.", i), cache_.layer(i), length);
     const Index one_row[] = {1, logits_.cols()};
@@ -398,9 +398,9 @@ class Session {
                 concat("at most ", options_.max_length, " in all"), "start with a larger max_length, or shorten the prompt");
   }
   void check_id(TokenId id) const {
-    if (id >= 0 && id < model_->decoder().vocab_size()) return;
+    if (id >= 0 && id < model_->decoder().num_embeddings()) return;
     throw Error(ErrorKind::kInvalidArgument, "token id", std::to_string(id),
-                concat("between 0 and ", model_->decoder().vocab_size() - 1),
+                concat("between 0 and ", model_->decoder().num_embeddings() - 1),
                 "do the tokenizer and the model belong together?");
   }
   void check_position(Index position) const {

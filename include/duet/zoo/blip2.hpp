@@ -1,8 +1,9 @@
 #pragma once
 
-#include <algorithm>
+#include <memory>
 
 #include "duet/fusion/q_former.hpp"
+#include "duet/pipeline/processors/blip2.hpp"
 #include "duet/zoo/blip.hpp"
 #include "duet/zoo/opt.hpp"
 
@@ -50,6 +51,9 @@ struct Blip2 {
     rules.question_prefix = "Question: ";
     rules.question_suffix = " Answer:";
     return rules;
+  }
+  static std::shared_ptr<const Processor> processor(const CheckpointFolder& folder) {
+    return std::make_shared<const Blip2Processor>(rules(folder.config()), folder);
   }
 
  private:

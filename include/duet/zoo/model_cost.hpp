@@ -5,6 +5,7 @@
 
 #include "duet/models/contrastive_model.hpp"
 #include "duet/models/image_classifier.hpp"
+#include "duet/models/mllama_vision.hpp"
 #include "duet/models/raw_patches.hpp"
 #include "duet/models/rotary_vision_transformer.hpp"
 #include "duet/models/text_encoder.hpp"
@@ -61,6 +62,22 @@ inline void describe_vision(const RawPatches& vision, ModelInfo& info) {
   info.patch_size = vision.config().patch_size;
   info.vision_hidden_size = vision.hidden_size();
   info.tokens_per_image = vision.num_features();
+}
+
+/// Every row of a picture, padding included, passes all blocks.
+inline void describe_vision(const MllamaVision& vision, ModelInfo& info) {
+  const MllamaVisionConfig& c = vision.config();
+  info.num_channels = c.num_channels;
+  info.image_size = info.image_width = c.image_size;
+  info.patch_size = c.patch_size;
+  info.vision_hidden_size = c.hidden_size;
+  info.vision_layers = c.num_hidden_layers + c.num_global_layers;
+  info.tokens_per_image = vision.num_features();
+  double weights = 0;
+  vision.for_each_weight([&](const WeightMatrix& w) { weights += static_cast<double>(w.in_features * w.out_features); });
+  const auto rows = static_cast<double>(vision.sequence_rows()), width = static_cast<double>(c.hidden_size);
+  const double patches = static_cast<double>(c.max_num_tiles * c.num_patches() * c.num_channels * c.patch_size * c.patch_size) * width;
+  info.vision_gflop = gflop(rows * (weights + 2.0 * rows * width * static_cast<double>(info.vision_layers)) + patches);
 }
 
 template <class Recipe, class Cross>

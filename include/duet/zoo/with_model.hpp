@@ -17,6 +17,7 @@
 #include "duet/zoo/phi3_v.hpp"
 #include "duet/zoo/pixtral.hpp"
 #include "duet/zoo/qwen2_vl.hpp"
+#include "duet/zoo/mllama.hpp"
 #include "duet/zoo/siglip.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
 
@@ -84,6 +85,7 @@ auto with_family(const JsonView& config, Use&& use) {
     if (text == "gpt2") return use(TypeTag<LlavaGpt2>{});
     throw unknown("text_config.model_type", text, concat("gpt2, ", kLlamas));
   }
+  if (type == "mllama") return use(TypeTag<Mllama>{});
   if (type == "opt") return use(TypeTag<Opt>{});
   if (type == "llava_next" || type == "llava_onevision") {
     const auto vision = inner("vision_config"), text = inner("text_config");
@@ -115,7 +117,7 @@ auto with_family(const JsonView& config, Use&& use) {
   throw unknown("model_type", type,
                 "one of gpt2, llama, mistral, phi3, qwen2, qwen3, gemma, gemma2, gemma3_text, vit, dinov2, siglip, siglip_vision_model, "
                 "siglip_text_model, clip, clip_vision_model, clip_text_model, persimmon, fuyu, phi3_v, qwen2_vl, qwen2_5_vl, llava, llava_next, "
-                "llava_onevision, idefics3, smolvlm, paligemma, gemma3, opt, blip, blip-2, vision-encoder-decoder");
+                "llava_onevision, idefics3, smolvlm, paligemma, gemma3, mllama, opt, blip, blip-2, vision-encoder-decoder");
 }
 
 }  // namespace duet

@@ -154,7 +154,7 @@ TEST(Decoder, InsideBlockReadsImagesBetweenTheBranchesOfEveryLayer) {
 TEST(Decoder, OwnLayerReadsImagesInPlaceOfSelfAttention) {
   const TinyWeights weights;
   const DecoderConfig config = small_config({1});
-  const auto decoder = build<Decoder<RotaryRecipe, CrossAttention<OwnLayer, TanhGate, UniformAttentionNoMlp>>>(config, weights);
+  const auto decoder = build<Decoder<RotaryRecipe, CrossAttention<OwnLayer, TanhGate, AttendAllNoMlp>>>(config, weights);
   EXPECT_FALSE(weights.made("layers.1.self_attn.q_proj.weight"));
   EXPECT_EQ(decoder.make_cache(64).bytes(), 2 * KeyValueStore(64, 2, 8).bytes()) << "two layers of three keep keys and values";
   for (const bool with_image : {true, false}) {
