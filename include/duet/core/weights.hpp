@@ -162,6 +162,14 @@ class Weights {
     return floats(view, full, 0, size);
   }
 
+  /// How many values the vector `name` has, for sizes that a checkpoint says by its tensors alone; nothing where it is not there.
+  [[nodiscard]] std::optional<Index> vector_size(std::string_view name) const {
+    const std::string full = stored_name(name).full, part = concat(path_, name);
+    if (!contains_(source_, full)) return std::nullopt;
+    const Index any[] = {0};
+    return found({full, part, any}).size();
+  }
+
   struct Part {
     std::string_view name;
     Index out_features;

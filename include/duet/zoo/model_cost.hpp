@@ -6,6 +6,7 @@
 #include "duet/models/contrastive_model.hpp"
 #include "duet/models/image_classifier.hpp"
 #include "duet/models/mllama_vision.hpp"
+#include "duet/models/raw_patches.hpp"
 #include "duet/models/rotary_vision_transformer.hpp"
 #include "duet/models/text_encoder.hpp"
 #include "duet/pipeline/any_model.hpp"
@@ -52,6 +53,15 @@ void describe_vision(const RotaryVisionTransformer<Recipe>& vision, ModelInfo& i
   const double window = c.window_size == 0 ? rows : std::min(rows, std::pow(static_cast<double>(c.window_cells() * c.spatial_merge_size), 2.0));
   for (Index i = 0; i < vision.num_layers_run(); ++i) pairs += rows * (c.sees_all(i) ? rows : window);
   info.vision_gflop = gflop(rows * weights + 2.0 * pairs * width);
+}
+
+/// Pixels as they are cost nothing.
+inline void describe_vision(const RawPatches& vision, ModelInfo& info) {
+  info.num_channels = vision.config().num_channels;
+  info.image_size = info.image_width = vision.config().image_size;
+  info.patch_size = vision.config().patch_size;
+  info.vision_hidden_size = vision.hidden_size();
+  info.tokens_per_image = vision.num_features();
 }
 
 /// Every row of a picture, padding included, passes all blocks.

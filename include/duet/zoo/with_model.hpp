@@ -6,15 +6,20 @@
 
 #include "duet/io/json.hpp"
 #include "duet/zoo/dinov2.hpp"
+#include "duet/zoo/fuyu.hpp"
 #include "duet/zoo/gemma.hpp"
-#include "duet/zoo/gemma3.hpp"
-#include "duet/zoo/idefics3.hpp"
 #include "duet/zoo/blip2.hpp"
+#include "duet/zoo/gemma3.hpp"
 #include "duet/zoo/idefics1.hpp"
+#include "duet/zoo/idefics2.hpp"
+#include "duet/zoo/idefics3.hpp"
 #include "duet/zoo/llava.hpp"
 #include "duet/zoo/llava_next.hpp"
-#include "duet/zoo/mllama.hpp"
 #include "duet/zoo/paligemma.hpp"
+#include "duet/zoo/phi3_v.hpp"
+#include "duet/zoo/pixtral.hpp"
+#include "duet/zoo/qwen2_vl.hpp"
+#include "duet/zoo/mllama.hpp"
 #include "duet/zoo/siglip.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
 
@@ -62,18 +67,28 @@ auto with_family(const JsonView& config, Use&& use) {
   if (type == "clip") return use(TypeTag<Clip>{});
   if (type == "clip_vision_model") return use(TypeTag<ClipVision>{});
   if (type == "clip_text_model") return use(TypeTag<ClipText>{});
+  if (type == "persimmon") return use(TypeTag<Persimmon>{});
+  if (type == "fuyu") return use(TypeTag<Fuyu>{});
+  if (type == "phi3_v") return use(TypeTag<Phi3V>{});
+  if (type == "qwen2_vl") return use(TypeTag<Qwen2Vl>{});
+  if (type == "qwen2_5_vl") return use(TypeTag<Qwen25Vl>{});
+  if (type == "llava" && inner("vision_config") == "pixtral") {
+    if (const auto text = inner("text_config"); text != "mistral") throw unknown("text_config.model_type", text, "mistral");
+    return use(TypeTag<Pixtral>{});
+  }
   if (type == "llava") {
     const auto vision = inner("vision_config"), text = inner("text_config");
     if (vision == "siglip_vision_model") {
       if (is_llama(text)) return use(TypeTag<SiglipLlava>{});
       throw unknown("text_config.model_type", text, kLlamas);
     }
-    if (!vision.empty() && vision != "clip_vision_model") throw unknown("vision_config.model_type", vision, "clip_vision_model or siglip_vision_model");
+    if (!vision.empty() && vision != "clip_vision_model") throw unknown("vision_config.model_type", vision, "clip_vision_model, siglip_vision_model or pixtral");
     if (is_llama(text)) return use(TypeTag<Llava>{});
     if (text == "gpt2") return use(TypeTag<LlavaGpt2>{});
     throw unknown("text_config.model_type", text, concat("gpt2, ", kLlamas));
   }
   if (type == "idefics") return use(TypeTag<Idefics1>{});
+  if (type == "idefics2") return use(TypeTag<Idefics2>{});
   if (type == "mllama") return use(TypeTag<Mllama>{});
   if (type == "opt") return use(TypeTag<Opt>{});
   if (type == "llava_next" || type == "llava_onevision") {
@@ -105,8 +120,8 @@ auto with_family(const JsonView& config, Use&& use) {
   }
   throw unknown("model_type", type,
                 "one of gpt2, llama, mistral, phi3, qwen2, qwen3, gemma, gemma2, gemma3_text, vit, dinov2, siglip, siglip_vision_model, "
-                "siglip_text_model, clip, clip_vision_model, clip_text_model, llava, llava_next, llava_onevision, idefics3, smolvlm, "
-                "paligemma, gemma3, vision-encoder-decoder");
+                "siglip_text_model, clip, clip_vision_model, clip_text_model, persimmon, fuyu, phi3_v, qwen2_vl, qwen2_5_vl, llava, llava_next, "
+                "llava_onevision, idefics3, smolvlm, paligemma, gemma3, idefics, idefics2, mllama, opt, blip, blip-2, vision-encoder-decoder");
 }
 
 }  // namespace duet
