@@ -12,14 +12,18 @@ namespace duet {
 
 // What a text row gets that may see no image at all.
 
-/// Nothing is attended to; the feed-forward branch still runs (Idefics1, GPT-2).
+/// Nothing is attended to; the feed-forward branch still runs (Flamingo, GPT-2). Without any image the whole layer is not there.
 struct AttendNothing {
-  static constexpr bool kAttendsAll = false;
+  static constexpr bool kAttendsAll = false, kRunsWithoutImage = false;
+};
+/// The same, and the feed-forward branch runs without any image, too (Idefics1).
+struct AttendNothingKeepMlp {
+  static constexpr bool kAttendsAll = false, kRunsWithoutImage = true;
 };
 /// Attention to every image row, of unused tiles and padding too, and no feed-forward branch: what the reference's masks amount to
 /// (Mllama).
 struct AttendAllNoMlp {
-  static constexpr bool kAttendsAll = true;
+  static constexpr bool kAttendsAll = true, kRunsWithoutImage = false;
 };
 
 /// Text asks, images answer: queries from the hidden rows, keys and values from a layer of the visual memory.
@@ -107,21 +111,18 @@ class CrossAttentionBlock {
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Index index, Phase phase, Workspace& workspace,
                Look&& look, Observer&& observe = {}) const {
     branch_.forward(hidden, sequences, index, phase, workspace, look, observe);
-    add_residual<typename Recipe::NormOrder>(norm_, hidden, workspace, [&](ConstMatrixView x) {
-      const auto frame = workspace.frame();
-      const MatrixView branch = workspace.matrix(x.rows(), x.cols());  // [rows, hidden_size]
-      feed_forward_.forward(x, branch, kernels::Store::kAssign, phase, workspace);
-      if constexpr (EmptyRow::kAttendsAll) {
-        for (const Sequence& s : sequences) {
-          for (Index i = 0; i < s.rows; ++i) {
-            const kernels::KeyRange span = s.memory_spans[static_cast<std::size_t>(i)];
-            if (span.begin >= span.end) std::ranges::fill(branch.row(s.row_begin + i), 0.0f);
-          }
+    feed_forward(hidden, phase, workspace, [&](MatrixView branch) {
+      for (const Sequence& s : sequences) {
+        for (Index i = 0; EmptyRow::kAttendsAll && i < s.rows; ++i) {
+          const kernels::KeyRange span = s.memory_spans[static_cast<std::size_t>(i)];
+          if (span.begin >= span.end) std::ranges::fill(branch.row(s.row_begin + i), 0.0f);
         }
       }
-      gate_.apply(branch, workspace);
-      kernels::add(branch, hidden, workspace);
     });
+  }
+  /// What is left of the layer for rows without any image.
+  void forward_without_image(MatrixView hidden, Phase phase, Workspace& workspace) const {
+    feed_forward(hidden, phase, workspace, [](MatrixView) {});
   }
 
   template <class Visit>
@@ -131,6 +132,19 @@ class CrossAttentionBlock {
   }
 
  private:
+  /// `change(branch)` may change the branch [rows, hidden_size] before the gate.
+  template <class Change>
+  void feed_forward(MatrixView hidden, Phase phase, Workspace& workspace, Change&& change) const {
+    add_residual<typename Recipe::NormOrder>(norm_, hidden, workspace, [&](ConstMatrixView x) {
+      const auto frame = workspace.frame();
+      const MatrixView branch = workspace.matrix(x.rows(), x.cols());  // [rows, hidden_size]
+      feed_forward_.forward(x, branch, kernels::Store::kAssign, phase, workspace);
+      change(branch);
+      gate_.apply(branch, workspace);
+      kernels::add(branch, hidden, workspace);
+    });
+  }
+
   CrossAttentionBranch<Recipe, GatePolicy, EmptyRow> branch_;
   typename Recipe::Norm norm_;
   typename Recipe::FeedForward feed_forward_;

@@ -10,6 +10,7 @@
 #include "duet/zoo/fuyu.hpp"
 #include "duet/zoo/gemma.hpp"
 #include "duet/zoo/gemma3.hpp"
+#include "duet/zoo/idefics1.hpp"
 #include "duet/zoo/idefics3.hpp"
 #include "duet/zoo/llava.hpp"
 #include "duet/zoo/llava_next.hpp"
@@ -45,7 +46,7 @@ using Zoo = FamilyList<
     Llava, LlavaGpt2, SiglipLlava, LlavaNext, SiglipLlavaNext, Pixtral, Idefics3, PaliGemma, PaliGemma2, Gemma3, Qwen2Vl, Qwen25Vl, Phi3V,
     Fuyu, Blip2,
     // method B
-    VitGpt2, ClipGpt2, VitTrOcr, Blip, Mllama>;
+    VitGpt2, ClipGpt2, VitTrOcr, Blip, Mllama, Idefics1>;
 
 /// Whether a family is the one that config.json names.
 template <class Family>
