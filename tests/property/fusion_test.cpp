@@ -57,11 +57,11 @@ DecoderConfig with_cross_layers(std::vector<Index> layers) {
 }
 
 template <class Cross>
-void expect_gate_zero_is_text_only(const DecoderConfig& config, const std::string& layer_path) {
+void expect_gate_zero_is_text_only(const DecoderConfig& config, const std::vector<std::string>& layers) {
   const TinyWeights weights;
-  for (const Index layer : config.cross_attention_layers) {
+  for (const std::string& layer : layers) {
     for (const char* gate : {"cross_attn_attn_gate", "cross_attn_mlp_gate"}) {
-      const std::string name = "text.layers." + std::to_string(layer) + "." + layer_path + gate;
+      const std::string name = "text." + layer + "." + gate;
       const Index one[] = {1};
       static_cast<void>(weights.find(name, one));
       weights.at(name) = {0.0f};
@@ -74,8 +74,8 @@ void expect_gate_zero_is_text_only(const DecoderConfig& config, const std::strin
 }
 
 TEST(CrossAttentionFusion, GateZeroEqualsTextOnly) {
-  expect_gate_zero_is_text_only<CrossAttention<OwnLayer, TanhGate, UniformAttentionNoMlp>>(with_cross_layers({1}), "");
-  expect_gate_zero_is_text_only<CrossAttention<BeforeLayer, TanhGate>>(with_cross_layers({0, 2}), "cross_layer.");
+  expect_gate_zero_is_text_only<CrossAttention<OwnLayer, TanhGate, AttendAllNoMlp>>(with_cross_layers({1}), {"layers.1"});
+  expect_gate_zero_is_text_only<CrossAttention<BeforeLayer, TanhGate>>(with_cross_layers({0, 2}), {"cross_layers.0", "cross_layers.1"});
 }
 
 template <class Cross>
@@ -103,9 +103,20 @@ void expect_image_matters(const DecoderConfig& config) {
   EXPECT_THAT(encoded(model, 1, 3).rows.view().row(9), ElementsAreArray(one.rows.view().row(9))) << "on three threads";
 }
 
+TEST(CrossAttentionFusion, LayersMayKeepTheirFeedForwardBranchWithoutAnImage) {
+  const TinyWeights weights;
+  using Model = MethodB<CrossAttention<BeforeLayer, TanhGate, AttendNothingKeepMlp>>;
+  const auto model = build<Model>(weights, with_cross_layers({0, 2}));
+  const TextModel<Plain> alone(Plain(tiny_decoder(), Weights(weights).under("text"), Weights(weights).under("text")));
+  const Prompt prompt = Prompt::causal(tiny_ids(12));
+  const auto without = answer(model, prompt, {});
+  EXPECT_THAT(without, Not(ElementsAreArray(answer(alone, prompt, {}))));
+  EXPECT_THAT(answer(model, prompt, encoded(model, 1)), ElementsAreArray(without)) << "an image that no row sees";
+}
+
 TEST(CrossAttentionFusion, TheImageReachesTheTextInEveryPlacement) {
   expect_image_matters<CrossAttention<InsideBlock>>(tiny_decoder());
-  expect_image_matters<CrossAttention<OwnLayer, TanhGate, UniformAttentionNoMlp>>(with_cross_layers({1}));
+  expect_image_matters<CrossAttention<OwnLayer, TanhGate, AttendAllNoMlp>>(with_cross_layers({1}));
   expect_image_matters<CrossAttention<BeforeLayer, TanhGate>>(with_cross_layers({0, 2}));
 }
 

@@ -12,13 +12,18 @@ namespace duet {
 
 // What a text row gets that may see no image at all.
 
-/// Nothing is attended to; the feed-forward branch still runs (Idefics1, GPT-2).
+/// Nothing is attended to; the feed-forward branch still runs (Flamingo, GPT-2). Without any image the whole layer is not there.
 struct AttendNothing {
-  static constexpr bool kUniform = false;
+  static constexpr bool kAttendsAll = false, kRunsWithoutImage = false;
 };
-/// Equal attention to every image row, and no feed-forward branch: what the reference's additive mask amounts to (Mllama).
-struct UniformAttentionNoMlp {
-  static constexpr bool kUniform = true;
+/// The same, and the feed-forward branch runs without any image, too (Idefics1).
+struct AttendNothingKeepMlp {
+  static constexpr bool kAttendsAll = false, kRunsWithoutImage = true;
+};
+/// Attention to every image row, of unused tiles and padding too, and no feed-forward branch: what the reference's masks amount to
+/// (Mllama).
+struct AttendAllNoMlp {
+  static constexpr bool kAttendsAll = true, kRunsWithoutImage = false;
 };
 
 /// Text asks, images answer: queries from the hidden rows, keys and values from a layer of the visual memory.
@@ -33,7 +38,7 @@ class CrossAttentionBranch {
   CrossAttentionBranch(const AttentionConfig& config, float norm_eps, const Weights& layer, std::string_view norm_name)
       : norm_(layer.scope(norm_name), config.hidden_size, norm_eps),
         attention_(config, layer.scope("cross_attn")),
-        gate_(layer, "cross_attn_attn_gate") {}
+        gate_(layer, "cross_attn_attn_gate", config.hidden_size) {}
 
   /// The keys and values of image rows [n, key_value_size].
   void memorize(ConstMatrixView rows, KeyValueStore& store, Workspace& workspace) const {
@@ -56,13 +61,14 @@ class CrossAttentionBranch {
         const MatrixView rows = q.rows(s.row_begin, s.rows);
         std::span<const kernels::KeyRange> spans = s.memory_spans;
         extras[i] = s.extra_memory;
-        if constexpr (EmptyRow::kUniform) spans = attend_uniformly(s, rows, workspace);
+        if constexpr (EmptyRow::kAttendsAll) spans = all_where_none(s, workspace);
         jobs[i] = {rows, s.memory->layer(index).pages(), spans, attended.rows(s.row_begin, s.rows), {}};
       }
       attention_.attend(jobs, extras, attended, branch, kernels::Store::kAssign, phase, workspace,
                         AttentionTaps(observe, AttentionKind::kCross, index));
       look(ConstMatrixView(branch));
-      kernels::add_scaled(branch, gate_.factor(), hidden, workspace);
+      gate_.apply(branch, workspace);
+      kernels::add(branch, hidden, workspace);
     });
   }
 
@@ -73,15 +79,11 @@ class CrossAttentionBranch {
   }
 
  private:
-  /// A query of zeros scores every key alike.
-  static std::span<const kernels::KeyRange> attend_uniformly(const Sequence& s, MatrixView q, Workspace& workspace) {
+  static std::span<const kernels::KeyRange> all_where_none(const Sequence& s, Workspace& workspace) {
     const auto spans = workspace.array<kernels::KeyRange>(s.rows);
-    for (Index i = 0; i < s.rows; ++i) {
-      kernels::KeyRange& span = spans[static_cast<std::size_t>(i)] = s.memory_spans[static_cast<std::size_t>(i)];
-      if (span.begin < span.end) continue;
-      span = {0, s.memory->num_rows()};
-      std::ranges::fill(q.row(i), 0.0f);
-    }
+    std::ranges::transform(s.memory_spans, spans.begin(), [&](const kernels::KeyRange& span) {
+      return span.begin < span.end ? span : kernels::KeyRange{0, s.memory->num_rows()};
+    });
     return spans;
   }
 
@@ -99,7 +101,7 @@ class CrossAttentionBlock {
       : branch_(attention, norm_eps, weights, "input_layernorm"),
         norm_(weights.scope("post_attention_layernorm"), attention.hidden_size, norm_eps),
         feed_forward_(feed_forward, weights.scope("mlp")),
-        gate_(weights, "cross_attn_mlp_gate") {}
+        gate_(weights, "cross_attn_mlp_gate", attention.hidden_size) {}
 
   void memorize(ConstMatrixView rows, KeyValueStore& store, Workspace& workspace) const {
     branch_.memorize(rows, store, workspace);
@@ -109,20 +111,18 @@ class CrossAttentionBlock {
   void forward(MatrixView hidden, std::span<const Sequence> sequences, Index index, Phase phase, Workspace& workspace,
                Look&& look, Observer&& observe = {}) const {
     branch_.forward(hidden, sequences, index, phase, workspace, look, observe);
-    add_residual<typename Recipe::NormOrder>(norm_, hidden, workspace, [&](ConstMatrixView x) {
-      const auto frame = workspace.frame();
-      const MatrixView branch = workspace.matrix(x.rows(), x.cols());  // [rows, hidden_size]
-      feed_forward_.forward(x, branch, kernels::Store::kAssign, phase, workspace);
-      if constexpr (EmptyRow::kUniform) {
-        for (const Sequence& s : sequences) {
-          for (Index i = 0; i < s.rows; ++i) {
-            const kernels::KeyRange span = s.memory_spans[static_cast<std::size_t>(i)];
-            if (span.begin >= span.end) std::ranges::fill(branch.row(s.row_begin + i), 0.0f);
-          }
+    feed_forward(hidden, phase, workspace, [&](MatrixView branch) {
+      for (const Sequence& s : sequences) {
+        for (Index i = 0; EmptyRow::kAttendsAll && i < s.rows; ++i) {
+          const kernels::KeyRange span = s.memory_spans[static_cast<std::size_t>(i)];
+          if (span.begin >= span.end) std::ranges::fill(branch.row(s.row_begin + i), 0.0f);
         }
       }
-      kernels::add_scaled(branch, gate_.factor(), hidden, workspace);
     });
+  }
+  /// What is left of the layer for rows without any image.
+  void forward_without_image(MatrixView hidden, Phase phase, Workspace& workspace) const {
+    feed_forward(hidden, phase, workspace, [](MatrixView) {});
   }
 
   template <class Visit>
@@ -132,6 +132,19 @@ class CrossAttentionBlock {
   }
 
  private:
+  /// `change(branch)` may change the branch [rows, hidden_size] before the gate.
+  template <class Change>
+  void feed_forward(MatrixView hidden, Phase phase, Workspace& workspace, Change&& change) const {
+    add_residual<typename Recipe::NormOrder>(norm_, hidden, workspace, [&](ConstMatrixView x) {
+      const auto frame = workspace.frame();
+      const MatrixView branch = workspace.matrix(x.rows(), x.cols());  // [rows, hidden_size]
+      feed_forward_.forward(x, branch, kernels::Store::kAssign, phase, workspace);
+      change(branch);
+      gate_.apply(branch, workspace);
+      kernels::add(branch, hidden, workspace);
+    });
+  }
+
   CrossAttentionBranch<Recipe, GatePolicy, EmptyRow> branch_;
   typename Recipe::Norm norm_;
   typename Recipe::FeedForward feed_forward_;

@@ -2,43 +2,41 @@
 
 #include <cmath>
 #include <concepts>
+#include <vector>
 
 #include "duet/core/weights.hpp"
 #include "duet/kernels/elementwise.hpp"
 
 namespace duet {
 
-/// A cross-attention branch that is simply added (GPT-2).
+/// A branch that is simply added (GPT-2, ViT).
 class NoGate {
  public:
-  NoGate(const Weights&, std::string_view) {}
-  [[nodiscard]] float factor() const noexcept { return 1.0f; }
+  static constexpr bool kIdentity = true;
+  NoGate(const Weights&, std::string_view, Index) {}
+  void apply(MatrixView, Workspace&) const noexcept {}
 };
+using NoLayerScale = NoGate;
 
-/// A branch multiplied by tanh of a learned scalar: at 0 the model is the text-only one (Flamingo, Mllama).
+/// A branch multiplied by tanh of a learned scalar, or of a vector channel by channel: at 0 the model is the one without the
+/// branch (Flamingo, Mllama, Idefics).
 ///
 /// Source  Alayrac et al. 2022, 2204.14198, section 2.2
 class TanhGate {
  public:
-  TanhGate(const Weights& weights, std::string_view name) : factor_(std::tanh(weights.vector(name, 1)[0])) {}
-  [[nodiscard]] float factor() const noexcept { return factor_; }
+  static constexpr bool kIdentity = false;
+  /// Takes "name" [1] or [hidden_size].
+  TanhGate(const Weights& weights, std::string_view name, Index hidden_size)
+      : factors_(weights.vector(name, weights.size(name) == 1 ? 1 : hidden_size)) {
+    for (float& factor : factors_) factor = std::tanh(factor);
+  }
+  /// branch [rows, hidden_size] *= tanh(alpha).
+  void apply(MatrixView branch, Workspace& workspace) const noexcept {
+    factors_.size() == 1 ? kernels::scale(branch, factors_[0], workspace) : kernels::scale_columns(branch, factors_.data(), workspace);
+  }
 
  private:
-  float factor_;
-};
-
-/// What multiplies a cross-attention branch before it joins the text.
-template <class G>
-concept Gate = std::constructible_from<G, const Weights&, std::string_view> && requires(const G& gate) {
-  { gate.factor() } -> std::same_as<float>;
-};
-
-/// A branch of an encoder that is simply added.
-class NoLayerScale {
- public:
-  static constexpr bool kIdentity = true;
-  NoLayerScale(const Weights&, std::string_view, Index) {}
-  void apply(MatrixView, Workspace&) const noexcept {}
+  std::vector<float> factors_;  // [1] or [hidden_size]
 };
 
 /// A branch multiplied channel by channel by a learned vector.
@@ -56,12 +54,14 @@ class LayerScale {
   std::vector<float> factors_;  // [hidden_size]
 };
 
-/// What multiplies the branches of an encoder's block.
+/// What multiplies a branch before it joins the rows it was made of.
+template <class G>
+concept Gate = std::constructible_from<G, const Weights&, std::string_view, Index> &&
+               requires(const G& gate, MatrixView branch, Workspace& workspace) {
+                 gate.apply(branch, workspace);
+                 { G::kIdentity } -> std::convertible_to<bool>;
+               };
 template <class S>
-concept BranchScale = std::constructible_from<S, const Weights&, std::string_view, Index> &&
-                      requires(const S& scale, MatrixView branch, Workspace& workspace) {
-                        scale.apply(branch, workspace);
-                        { S::kIdentity } -> std::convertible_to<bool>;
-                      };
+concept BranchScale = Gate<S>;
 
 }  // namespace duet

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <concepts>
 #include <cstddef>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -24,32 +25,54 @@ enum class ErrorKind {
 
 namespace detail {
 
-inline void append(std::string& text, std::string_view part) { text += part; }
-inline void append(std::string& text, char part) { text += part; }
-/// Numbers as printf's %d and %g write them.
-template <class Number>
-  requires std::integral<Number> || std::floating_point<Number>
-void append(std::string& text, Number number) {
-  char digits[32];
-  char* const end = digits + sizeof digits;
-  if constexpr (std::floating_point<Number>) {
-    text.append(digits, std::to_chars(digits, end, static_cast<double>(number), std::chars_format::general, 6).ptr);
-  } else if constexpr (std::signed_integral<Number>) {
-    text.append(digits, std::to_chars(digits, end, static_cast<long long>(number)).ptr);
-  } else {
-    text.append(digits, std::to_chars(digits, end, static_cast<unsigned long long>(number)).ptr);
+/// Something to be joined into a text.
+class Part {
+ public:
+  Part(std::string_view text) noexcept : kind_(Kind::kText), text_(text) {}
+  Part(const std::string& text) noexcept : Part(std::string_view(text)) {}
+  Part(const char* text) noexcept : Part(std::string_view(text)) {}
+  Part(char character) noexcept : kind_(Kind::kCharacter), character_(character) {}
+  Part(std::signed_integral auto number) noexcept : kind_(Kind::kSigned), signed_(number) {}
+  Part(std::unsigned_integral auto number) noexcept : kind_(Kind::kUnsigned), unsigned_(number) {}
+  Part(std::floating_point auto number) noexcept : kind_(Kind::kFloat), float_(static_cast<double>(number)) {}
+
+  /// Numbers are written as printf's %d and %g write them.
+  void append_to(std::string& text) const {
+    char digits[32];
+    char* const end = digits + sizeof digits;
+    switch (kind_) {
+      case Kind::kText: text += text_; return;
+      case Kind::kCharacter: text += character_; return;
+      case Kind::kSigned: text.append(digits, std::to_chars(digits, end, signed_).ptr); return;
+      case Kind::kUnsigned: text.append(digits, std::to_chars(digits, end, unsigned_).ptr); return;
+      case Kind::kFloat: text.append(digits, std::to_chars(digits, end, float_, std::chars_format::general, 6).ptr); return;
+    }
   }
+
+ private:
+  enum class Kind : unsigned char { kText, kCharacter, kSigned, kUnsigned, kFloat } kind_;
+  union {
+    std::string_view text_;
+    char character_;
+    long long signed_;
+    unsigned long long unsigned_;
+    double float_;
+  };
+};
+
+inline std::string join(std::initializer_list<Part> parts) {
+  std::string text;
+  for (const Part& part : parts) part.append_to(text);
+  return text;
 }
 
 }  // namespace detail
 
 /// Joins strings, characters and numbers into a string: `concat("[", rows, ", ", cols, "]")`. The same in every locale: a
-/// host's may group digits, and names of tensors are made here. Never inlined: it is called where nothing is fast.
+/// host's may group digits, and names of tensors are made here.
 template <class... Parts>
-[[gnu::noinline]] std::string concat(const Parts&... parts) {
-  std::string text;
-  (detail::append(text, parts), ...);
-  return text;
+std::string concat(const Parts&... parts) {
+  return detail::join({parts...});
 }
 
 namespace detail {

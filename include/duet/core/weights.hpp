@@ -137,6 +137,13 @@ class Weights {
   /// Whether the checkpoint holds the tensor that `name` (".weight" and all) stands for.
   [[nodiscard]] bool contains(std::string_view name) const { return contains_(source_, stored_name(name).full); }
 
+  /// How many values the tensor has that `name` (".weight" and all) stands for. Throws Error{kMissingTensor}.
+  [[nodiscard]] Index size(std::string_view name) const {
+    const std::string full = stored_name(name).full, part = concat(path_, name);
+    const Index one[] = {1};
+    return found({full, part, one}).size();
+  }
+
   /// The table "name.weight" of exactly [rows, cols], floats or quantized. Throws Error{kMissingTensor}, {kShapeMismatch} or
   /// {kUnsupportedDtype}, naming the tensor and its file.
   [[nodiscard]] TensorView table(std::string_view name, Index rows, Index cols) const {
@@ -153,6 +160,14 @@ class Weights {
     const TensorView view = found({full, part, flat});
     if (view.size() != size) throw mismatch(full, view, flat);
     return floats(view, full, 0, size);
+  }
+
+  /// How many values the vector `name` has, for sizes that a checkpoint says by its tensors alone; nothing where it is not there.
+  [[nodiscard]] std::optional<Index> vector_size(std::string_view name) const {
+    const std::string full = stored_name(name).full, part = concat(path_, name);
+    if (!contains_(source_, full)) return std::nullopt;
+    const Index any[] = {0};
+    return found({full, part, any}).size();
   }
 
   struct Part {

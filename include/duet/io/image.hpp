@@ -57,6 +57,8 @@ class Image {
   [[nodiscard]] Index height() const noexcept { return height_; }
   /// [height, width, 3]
   [[nodiscard]] std::span<const std::uint8_t> rgb() const noexcept { return rgb_; }
+  /// Whether it comes from a file with one channel of 8 bits, Pillow's mode L.
+  [[nodiscard]] bool is_grey() const noexcept { return is_grey_; }
 
  private:
   Image(std::vector<std::uint8_t> rgb, Index width, Index height) : rgb_(std::move(rgb)), width_(width), height_(height) {}
@@ -66,6 +68,7 @@ class Image {
 
   std::vector<std::uint8_t> rgb_;
   Index width_ = 0, height_ = 0;
+  bool is_grey_ = false;
 };
 
 namespace detail {
@@ -153,7 +156,8 @@ inline Image Image::decode(std::span<const std::byte> file, const std::string& w
   }
   const auto count = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
   std::vector<std::uint8_t> rgb(3 * count);
-  if (channels == 1 && stb::is_16_bit_from_memory(bytes, size) != 0) {  // Pillow's mode I: values above 255 are white
+  const bool sixteen = stb::is_16_bit_from_memory(bytes, size) != 0, grey_file = channels == 1 && !sixteen;
+  if (channels == 1 && sixteen) {  // Pillow's mode I: values above 255 are white
     const std::unique_ptr<std::uint16_t, detail::FreeStb> grey(stb::load_16_from_memory(bytes, size, &width, &height, &channels, 1));
     if (!grey) throw refused();
     for (std::size_t i = 0; i < count; ++i) {
@@ -167,7 +171,9 @@ inline Image Image::decode(std::span<const std::byte> file, const std::string& w
       for (std::size_t c = 0; c < 3; ++c) rgb[3 * i + c] = alpha == Alpha::kDrop ? from[c] : detail::over_white(from[c], from[3]);
     }
   }
-  return Image(std::move(rgb), width, height).turned(exif_orientation(file));
+  Image image = Image(std::move(rgb), width, height).turned(exif_orientation(file));
+  image.is_grey_ = grey_file;
+  return image;
 }
 
 inline Image Image::turned(int how) const {

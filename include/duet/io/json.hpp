@@ -72,17 +72,33 @@ inline void append_json(std::string& text, const nlohmann::json& value) {
   } else if (value.is_string()) {
     text += concat('"', shown(value.get_ref<const std::string&>()), '"');
   } else if (value.is_number_unsigned()) {
-    append(text, value.get<std::uint64_t>());
+    text += concat(value.get<std::uint64_t>());
   } else if (value.is_number_integer()) {
-    append(text, value.get<std::int64_t>());
+    text += concat(value.get<std::int64_t>());
   } else if (value.is_number()) {
-    append(text, value.get<double>());
+    text += concat(value.get<double>());
   } else {
     text += value.is_null() ? "null" : value.get<bool>() ? "true" : "false";
   }
 }
 
 }  // namespace detail
+
+/// UTF-8 text as a JSON string, quotes included.
+inline std::string json_string(std::string_view text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    constexpr std::string_view kEscaped = "\"\\\n\r\t\f\b", kLetters = "\"\\nrtfb", kHex = "0123456789abcdef";
+    if (const std::size_t known = kEscaped.find(c); known != std::string_view::npos) {
+      result += concat('\\', kLetters[known]);
+    } else if (const auto byte = static_cast<unsigned char>(c); byte < 0x20) {
+      result += concat("\\u00", kHex[byte >> 4], kHex[byte & 15]);
+    } else {
+      result += c;
+    }
+  }
+  return result + '"';
+}
 
 /// The first line of a file that Git LFS put in place of the real one.
 inline constexpr std::string_view kLfsPointer = "version https://git-lfs.github.com/spec/";

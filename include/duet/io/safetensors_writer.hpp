@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <set>
 #include <span>
@@ -16,6 +17,7 @@
 #include "duet/core/weights.hpp"
 #include "duet/io/json.hpp"
 #include "duet/io/named_tensor.hpp"
+#include "duet/io/utf8.hpp"
 #include "duet/io/write_file.hpp"
 
 namespace duet {
@@ -78,15 +80,12 @@ class SafetensorsWriter {
   }
 
   [[nodiscard]] std::string header_text(std::map<std::string, std::string> metadata) const {
-    using Json = nlohmann::ordered_json;
-    Json header = Json::object();
-    // A list is pushed, not indexed by name: ordered_json looks names up one by one.
-    auto& list = header.get_ref<Json::object_t&>();
     for (const TensorEntry& tensor : tensors_) {
-      if (!is_quantized(tensor.dtype)) continue;
-      metadata[tensor.name] = Json{{"dtype", name_of(tensor.dtype)}, {"shape", tensor.shape}}.dump();
+      if (is_quantized(tensor.dtype)) metadata[tensor.name] = concat('{', description(tensor.dtype, tensor.shape), '}');
     }
-    if (!metadata.empty()) list.emplace_back("__metadata__", metadata);
+    std::string text;
+    for (const auto& [key, value] : metadata) text += concat(text.empty() ? R"({"__metadata__":{)" : ",", quoted(key), ':', quoted(value));
+    text += metadata.empty() ? "{" : "}";
     std::set<std::string_view> names = {"__metadata__"};
     std::uint64_t offset = 0;
     for (const TensorEntry& tensor : tensors_) {
@@ -96,21 +95,24 @@ class SafetensorsWriter {
       std::vector<Index> shape = tensor.shape;
       if (is_quantized(tensor.dtype)) shape.back() = static_cast<Index>(row_bytes(tensor.dtype, static_cast<std::size_t>(shape.back())));
       const std::uint64_t size = tensor.bytes();
-      list.emplace_back(tensor.name, Json{{"dtype", name_of(is_quantized(tensor.dtype) ? DType::kU8 : tensor.dtype)},
-                                          {"shape", shape},
-                                          {"data_offsets", {offset, offset + size}}});
+      text += concat(text.size() == 1 ? "" : ",", quoted(tensor.name), ":{", description(is_quantized(tensor.dtype) ? DType::kU8 : tensor.dtype, shape),
+                     R"(,"data_offsets":[)", offset, ',', offset + size, "]}");
       if (__builtin_add_overflow(offset, size, &offset)) {
         throw Error(ErrorKind::kInvalidArgument, where_, "more bytes than can be counted", "tensors that fit into a file");
       }
     }
-    std::string text;
-    try {
-      text = header.dump();
-    } catch (const nlohmann::json::exception& e) {
-      throw Error(ErrorKind::kInvalidArgument, where_, e.what(), "names and metadata in UTF-8");
-    }
+    text += '}';
     text.resize((text.size() + 7) / 8 * 8, ' ');
     return text;
+  }
+  [[nodiscard]] std::string quoted(std::string_view text) const {
+    if (is_valid_utf8(text)) return json_string(text);
+    throw Error(ErrorKind::kInvalidArgument, where_, replace_invalid_utf8(text), "names and metadata in UTF-8");
+  }
+  static std::string description(DType dtype, std::span<const Index> shape) {
+    std::string extents;
+    for (const Index extent : shape) extents += concat(extents.empty() ? "" : ",", extent);
+    return concat(R"("dtype":")", name_of(dtype), R"(","shape":[)", extents, ']');
   }
 
   std::string where_;
@@ -132,7 +134,11 @@ void sort_for_alignment(std::vector<Tensor>& tensors) {
     }();
     return is_quantized(dtype) ? std::size_t{2} : size_of(dtype);
   };
-  std::ranges::stable_sort(tensors, std::ranges::greater{}, width);
+  std::vector<Tensor> sorted;
+  for (const std::size_t bytes : {std::size_t{8}, std::size_t{4}, std::size_t{2}, std::size_t{1}}) {
+    std::copy_if(tensors.begin(), tensors.end(), std::back_inserter(sorted), [&](const Tensor& tensor) { return width(tensor) == bytes; });
+  }
+  tensors = std::move(sorted);
 }
 
 /// Writes tensors that are in memory, ordered for alignment. Errors as SafetensorsWriter's.

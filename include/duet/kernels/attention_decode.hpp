@@ -22,6 +22,8 @@ inline namespace DUET_ISA_NAMESPACE {
 
 inline constexpr Index kDecodeChunk = 8 * kPageSize;
 
+struct HeadScores;
+
 /// A chunk of one row's keys, for one key-value head's group of query heads.
 struct DecodeChunk {
   const AttentionShape* shape;
@@ -30,8 +32,56 @@ struct DecodeChunk {
   const float* q;   ///< [group, head_dim]
   KeyRange keys;    ///< within the chunk
   float* partial;   ///< [group, value_width + 2]: unnormalised sums, largest score, sum of weights
+  void (*weigh)(HeadScores, float* keep) noexcept;
 
   [[nodiscard]] Index group() const noexcept { return shape->num_attention_heads / shape->num_key_value_heads; }
+};
+
+/// Scores of one head in one page, and the state of its softmax over the pages so far.
+struct HeadScores {
+  const AttentionShape* shape;
+  KeyRange slots;  ///< that are seen
+  float* scores;   ///< [64]
+  float* state;    ///< largest score, sum of weights
+};
+
+/// Turns scores into weights, 0 where a slot is not seen. `keep` becomes what shrinks earlier sums. A kernel of its own, since
+/// it is the same for all formats.
+struct WeighKernel {
+  template <class V>
+  DUET_INLINE static void run(HeadScores head, float* keep) noexcept {
+    static constexpr auto kSlots = [] {
+      std::array<float, kPageSize> numbers{};
+      for (std::size_t j = 0; j < kPageSize; ++j) numbers[j] = static_cast<float>(j);
+      return numbers;
+    }();
+    const AttentionShape& shape = *head.shape;
+    float *const scores = head.scores, *const state = head.state;
+    const V lowest(-std::numeric_limits<float>::infinity()), scale(shape.scale), cap(shape.soft_cap);
+    const V begin(static_cast<float>(head.slots.begin)), end(static_cast<float>(head.slots.end));
+    V most = lowest;
+    for (Index j = 0; j < kPageSize; j += V::kWidth) {
+      V s = V::load(scores + j) * scale;
+      if (shape.soft_cap > 0.0f) s = cap * tanh(s / cap);
+      const V slot = V::load(kSlots.data() + j);
+      s = select((begin <= slot) & (slot < end), s, lowest);
+      s.store(scores + j);
+      most = max(most, s);
+    }
+    const float before = state[0], now = std::max(before, largest(most));
+    const V base(now == -std::numeric_limits<float>::infinity() ? 0.0f : now);  // never −inf from −inf
+    V weights(0.0f);
+    for (Index j = 0; j < kPageSize; j += V::kWidth) {
+      const V p = exp_to_zero(V::load(scores + j) - base);
+      p.store(scores + j);
+      weights = weights + p;
+    }
+    float shrink[V::kWidth];
+    exp(V(before) - base).store(shrink);
+    state[0] = now;
+    state[1] = std::fma(state[1], shrink[0], sum(weights));
+    *keep = shrink[0];
+  }
 };
 
 template <class Element>
@@ -71,14 +121,14 @@ struct DecodeKernel {
       for_heads<V::kDecodeHeads>(heads, Score<V>{q, keys, weights + slot});
     }
     for (Index h = 0; h < heads; ++h) {
-      keep[h] = weigh<V>(*chunk.shape, slots, weights + h * kPageSize, partial + h * stride + stride - 2);
+      chunk.weigh({chunk.shape, slots, weights + h * kPageSize, partial + h * stride + stride - 2}, keep + h);
     }
     for (Index c = 0; c < kv.value_width; c += kValueBlock) {
       const Element* const values = kv.values_of<Element>(page, chunk.kv_head) + kv.value_at(0, c);
       if (kv.value_slot_stride(c) == kValueBlock) {
         for_heads<V::kDecodeHeads>(heads, Add<V>{weights, keep, values, slots, partial + c, stride});
-      } else {
-        for_heads<V::kDecodeHeads>(heads, Add<V, kValueBlock / 2>{weights, keep, values, slots, partial + c, stride});
+      } else {  // at most one a head, so it may be read once for each
+        for_heads<1>(heads, Add<V, kValueBlock / 2>{weights, keep, values, slots, partial + c, stride});
       }
     }
   }
@@ -151,41 +201,6 @@ struct DecodeKernel {
       }
     }
   };
-
-  /// Turns a page's scores of one head into weights, 0 where a slot is not seen. state: largest score so far, sum of
-  /// weights. Returns what shrinks earlier sums.
-  template <class V>
-  DUET_INLINE static float weigh(const AttentionShape& shape, KeyRange slots, float* scores, float* state) noexcept {
-    static constexpr auto kSlots = [] {
-      std::array<float, kPageSize> numbers{};
-      for (std::size_t j = 0; j < kPageSize; ++j) numbers[j] = static_cast<float>(j);
-      return numbers;
-    }();
-    const V lowest(-std::numeric_limits<float>::infinity()), scale(shape.scale), cap(shape.soft_cap);
-    const V begin(static_cast<float>(slots.begin)), end(static_cast<float>(slots.end));
-    V most = lowest;
-    for (Index j = 0; j < kPageSize; j += V::kWidth) {
-      V s = V::load(scores + j) * scale;
-      if (shape.soft_cap > 0.0f) s = cap * tanh(s / cap);
-      const V slot = V::load(kSlots.data() + j);
-      s = select((begin <= slot) & (slot < end), s, lowest);
-      s.store(scores + j);
-      most = max(most, s);
-    }
-    const float before = state[0], now = std::max(before, largest(most));
-    const V base(now == -std::numeric_limits<float>::infinity() ? 0.0f : now);  // never −inf from −inf
-    V weights(0.0f);
-    for (Index j = 0; j < kPageSize; j += V::kWidth) {
-      const V p = exp_to_zero(V::load(scores + j) - base);
-      p.store(scores + j);
-      weights = weights + p;
-    }
-    float keep[V::kWidth];
-    exp(V(before) - base).store(keep);
-    state[0] = now;
-    state[1] = std::fma(state[1], keep[0], sum(weights));
-    return keep[0];
-  }
 
   /// o = keep · o + p · v for a block of values.
   template <class V, Index kWidth = kValueBlock>
@@ -292,7 +307,8 @@ inline void decode_attention(std::span<const AttentionJob> jobs, const Attention
     const DecodeChunk work{&shape, &row.job->kv, kv_head,
                            row.job->q.data() + row.row * row.job->q.stride() + kv_head * group * shape.head_dim,
                            {std::max(row.seen.begin, begin), std::min(row.seen.end, begin + kDecodeChunk)},
-                           partials_of(row, kv_head) + chunk * chunk_size};
+                           partials_of(row, kv_head) + chunk * chunk_size,
+                           compiled_for<WeighKernel, HeadScores, float*>(isa)};
     const auto kernel = with_element_of(
         work.kv->format, [&]<class Element>(Element) { return compiled_for<DecodeKernel<Element>, const DecodeChunk*>(isa); });
     kernel(&work);

@@ -44,7 +44,8 @@ struct PatchPlace {
 /// Source   Dosovitskiy et al. 2021, 2010.11929, section 3.1
 inline void patchify(std::span<const float> pixels, Index channels, Index height, Index width, const PatchLayout& layout,
                      MatrixView out) noexcept {
-  const Index p = layout.patch_size, grid_height = height / p, grid_width = width / p;
+  const Index p = layout.patch_size, grid_width = width / p;
+  [[maybe_unused]] const Index grid_height = height / p;
   DUET_ASSERT(static_cast<Index>(pixels.size()) == channels * height * width, "pixels of another size than said");
   DUET_ASSERT(out.rows() == grid_height * grid_width, "one row per patch");
   DUET_ASSERT(out.cols() == channels * layout.frames * p * p, "one column per pixel of a patch");

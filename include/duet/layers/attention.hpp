@@ -14,6 +14,12 @@
 
 namespace duet {
 
+/// How the maps to queries, keys and values are stored.
+enum class QkvLayout : unsigned char {
+  kByKind,  ///< all heads' queries, then keys, then values, or each in a tensor of their own
+  kByHead,  ///< one tensor "qkv_proj": a head's query, key and value, then the next head's (Persimmon)
+};
+
 struct AttentionConfig {
   Index hidden_size = 0;     ///< width of x, which asks, and of the result
   Index key_value_size = 0;  ///< width of y, which is asked: hidden_size in self-attention
@@ -24,6 +30,7 @@ struct AttentionConfig {
   float soft_cap = 0.0f;  ///< 0: none
   float norm_eps = 1e-6f;  ///< of the head norms
   bool head_norms = false;  ///< whether those are there that a recipe leaves to the checkpoint (OptionalNorm)
+  QkvLayout qkv_layout = QkvLayout::kByKind;
   Linear::Bias qkv_bias = Linear::Bias::kNone;
   Linear::Bias output_bias = Linear::Bias::kNone;
 
@@ -38,7 +45,8 @@ struct AttentionConfig {
 ///     q = x · W_qᵀ,  k = y · W_kᵀ,  v = y · W_vᵀ;  out = softmax(q · kᵀ · scale) · v · W_oᵀ
 ///
 /// Shapes   x [rows, hidden_size], y [rows, key_value_size]; q [.., num_attention_heads * head_dim],
-///          k, v [.., num_key_value_heads * head_dim]; weights q_proj, k_proj, v_proj, o_proj, which may be slices of one
+///          k, v [.., num_key_value_heads * head_dim]; weights q_proj, k_proj, v_proj, o_proj, which may be slices of one, or
+///          qkv_proj [num_attention_heads * 3 * head_dim, hidden_size] by head, in self-attention with a key head per query head
 /// HeadNorm normalises each query and key head of width head_dim before any rotation (weights q_norm, k_norm)
 /// Source   Vaswani et al. 2017, 1706.03762; Ainslie et al. 2023, 2305.13245 (grouped queries)
 template <class HeadNorm = NoNorm>
@@ -50,7 +58,10 @@ class Attention {
         k_norm_(head_norm(config, weights.scope("k_norm"))) {
     const Index query_size = config.num_attention_heads * config.head_dim;
     const Index key_size = config.num_key_value_heads * config.head_dim;
-    if (config.key_value_size == config.hidden_size) {
+    if (config.qkv_layout == QkvLayout::kByHead) {
+      DUET_ASSERT(query_size == key_size && config.key_value_size == config.hidden_size, "every head has its query, key and value");
+      qkv_ = Linear::group(weights, {{"qkv_proj", 3 * query_size}}, config.hidden_size, config.qkv_bias);
+    } else if (config.key_value_size == config.hidden_size) {
       qkv_ = Linear::group(weights, {{"q_proj", query_size}, {"k_proj", key_size}, {"v_proj", key_size}},
                            config.hidden_size, config.qkv_bias);
     } else {
@@ -74,8 +85,12 @@ class Attention {
   [[nodiscard]] Heads project(ConstMatrixView x, const kernels::RotaryAngles& angles, Phase phase,
                               Workspace& workspace) const {
     const Heads heads{queries_for(x, workspace), keys_for(x, workspace), keys_for(x, workspace)};
-    const kernels::MatmulJob jobs[] = {qkv_[0].job(heads.q), qkv_[1].job(heads.k), qkv_[2].job(heads.v)};
-    kernels::matmul(x, jobs, phase, workspace);
+    if (config_.qkv_layout == QkvLayout::kByHead) {
+      project_by_head(x, heads, phase, workspace);
+    } else {
+      const kernels::MatmulJob jobs[] = {qkv_[0].job(heads.q), qkv_[1].job(heads.k), qkv_[2].job(heads.v)};
+      kernels::matmul(x, jobs, phase, workspace);
+    }
     prepare(q_norm_, heads.q, config_.num_attention_heads, angles, workspace);
     prepare(k_norm_, heads.k, config_.num_key_value_heads, angles, workspace);
     return heads;
@@ -137,6 +152,22 @@ class Attention {
   [[nodiscard]] MatrixView keys_for(ConstMatrixView y, Workspace& workspace) const {
     return workspace.matrix(y.rows(), config_.num_key_value_heads * config_.head_dim);
   }
+  /// One map, whose result is dealt out.
+  void project_by_head(ConstMatrixView x, const Heads& heads, Phase phase, Workspace& workspace) const {
+    const auto frame = workspace.frame();
+    const MatrixView all = workspace.matrix(x.rows(), qkv_[0].out_features());  // [rows, num_attention_heads * 3 * head_dim]
+    qkv_[0].forward(x, all, phase, workspace);
+    const Index d = config_.head_dim;
+    for (Index i = 0; i < x.rows(); ++i) {
+      const float* from = all.row(i).data();
+      for (Index head = 0; head < config_.num_attention_heads; ++head) {
+        for (const MatrixView& kind : {heads.q, heads.k, heads.v}) {
+          std::copy_n(from, d, kind.row(i).data() + head * d);
+          from += d;
+        }
+      }
+    }
+  }
   void prepare(const HeadNorm& norm, MatrixView x, Index num_heads, const kernels::RotaryAngles& angles,
                Workspace& workspace) const {
     if constexpr (!HeadNorm::kIdentity) {
@@ -148,7 +179,7 @@ class Attention {
 
   AttentionConfig config_;
   HeadNorm q_norm_, k_norm_;
-  std::vector<Linear> qkv_;  // q_proj, k_proj, v_proj
+  std::vector<Linear> qkv_;  // q_proj, k_proj, v_proj, or qkv_proj
   Linear o_proj_;
 };
 

@@ -86,7 +86,8 @@ inline void attention_over_ranges(std::span<kernels::AttentionJob> jobs, std::sp
     kernels::attention(round_jobs.first(static_cast<std::size_t>(num_jobs)), shape, phase, workspace);
     for (Index i = 0; i < count; ++i) {
       const Place place = places[static_cast<std::size_t>(i)];
-      detail::merge_attention(jobs[place.job].out.row(place.row), jobs[place.job].log_sum_exp.row(place.row), out.row(i), log_sum_exp.row(i));
+      const kernels::AttentionJob& job = jobs[place.job];
+      detail::merge_attention(job.out.row(place.row), job.log_sum_exp.row(place.row), out.row(i), log_sum_exp.row(i));
     }
   }
 }

@@ -113,6 +113,12 @@ struct ExtraRange {
   kernels::KeyRange keys;
 };
 
+/// Of extra ranges in the order of their rows, those of rows [begin, end).
+[[nodiscard]] inline std::span<const ExtraRange> of_rows(std::span<const ExtraRange> extras, Index begin, Index end) noexcept {
+  const auto first = std::ranges::lower_bound(extras, begin, {}, &ExtraRange::row);
+  return {first, std::ranges::lower_bound(first, extras.end(), end, {}, &ExtraRange::row)};
+}
+
 /// One conversation's share of a forward pass: which rows are its own and what they may see. Prefill, a chunk of it, a
 /// decode step and a batch of conversations are all a list of these.
 ///

@@ -155,7 +155,8 @@ class RotaryEmbedding {
       axes.insert(axes.end(), static_cast<std::size_t>(sections[axis]), static_cast<unsigned char>(axis));
     }
     if (sections.size() == 3 && static_cast<Index>(axes.size()) == num_pairs) return axes;
-    throw Error(ErrorKind::kInvalidArgument, "config.json: rope_scaling.mrope_section", concat(sections.size(), " numbers with the sum ", axes.size()),
+    throw Error(ErrorKind::kInvalidArgument, "config.json: rope_scaling.mrope_section",
+                concat(sections.size(), " numbers with the sum ", axes.size()),
                 concat("three that sum to the number of rotated pairs of a head, ", num_pairs));
   }
 
@@ -178,8 +179,9 @@ class RotaryEmbedding {
   /// than beta_fast times kept, those between blended by their index.
   void slow_as_yarn(const RopeConfig& rope, Index rotary_dim, std::span<const float> powers) {
     const auto dim = static_cast<double>(rotary_dim), original = static_cast<double>(rope.original_max_position_embeddings);
+    const double log_theta = std::log(static_cast<double>(rope.rope_theta));
     const auto index_of = [&](float turns) {
-      return dim * std::log(original / (static_cast<double>(turns) * 2.0 * std::numbers::pi)) / (2.0 * std::log(static_cast<double>(rope.rope_theta)));
+      return dim * std::log(original / (static_cast<double>(turns) * 2.0 * std::numbers::pi)) / (2.0 * log_theta);
     };
     const double low = std::max(std::floor(index_of(rope.beta_fast)), 0.0);
     double high = std::min(std::ceil(index_of(rope.beta_slow)), dim - 1.0);

@@ -30,6 +30,7 @@ template <class Placement, Gate GatePolicy = NoGate, class EmptyRow = AttendNoth
 struct CrossAttention {
   static constexpr bool kReadsImages = true;
   using Where = Placement;
+  using Empty = EmptyRow;
   template <class Recipe>
   using Block = std::conditional_t<std::is_same_v<Placement, InsideBlock>, CrossAttentionBranch<Recipe, GatePolicy, EmptyRow>,
                                    CrossAttentionBlock<Recipe, GatePolicy, EmptyRow>>;
@@ -83,7 +84,7 @@ class Decoder {
         embedding_norm_(embedding_norm(config_, weights)),
         norm_(final_norm(config_, weights, head_weights)) {
     if (config_.sliding_rope) sliding_positions_.emplace(config_.positions(*config_.sliding_rope), weights);
-    for (Index i = 0; i < config_.num_hidden_layers; ++i) add_layer(i, weights.scope("layers", i));
+    for (Index i = 0; i < config_.num_hidden_layers; ++i) add_layer(i, weights);
     if (const Index more = config_.additional_vocab_size; more > 0) {
       additional_tokens_ = Embedding(weights, "additional_tokens", more, config_.hidden_size);
       additional_head_ = make_head(head_weights, "additional_head", more, additional_tokens_);
@@ -305,15 +306,19 @@ class Decoder {
         return;
       }
       for (Sequence alone : sequences) {
-        if (!with_image(alone)) continue;
         const MatrixView rows = hidden.rows(std::exchange(alone.row_begin, 0), alone.rows);
+        if (!with_image(alone)) {
+          if constexpr (Cross::Empty::kRunsWithoutImage) block.forward_without_image(rows, phase, workspace);
+          continue;
+        }
         block.forward(rows, std::span(&alone, 1), index, phase, workspace, look, observe);
       }
     }
   }
   [[nodiscard]] Index num_self_layers() const noexcept { return static_cast<Index>(blocks_.size()); }
 
-  void add_layer(Index i, const Weights& layer) {
+  void add_layer(Index i, const Weights& weights) {
+    const Weights layer = weights.scope("layers", i);
     const auto add_self = [&] {
       blocks_.emplace_back(config_.attention(i), config_.feed_forward(), config_.norm_eps, layer);
     };
@@ -331,7 +336,7 @@ class Decoder {
     } else {
       if (is_cross_layer(i)) {
         cross_.emplace_back(config_.cross_attention(i), config_.feed_forward(), config_.norm_eps,
-                            layer.scope("cross_layer"));
+                            weights.scope("cross_layers", static_cast<Index>(cross_.size())));
       }
       add_self();
     }

@@ -38,6 +38,7 @@ struct DecoderConfig {
   std::optional<RopeConfig> sliding_rope;      ///< of the sliding layers, where theirs is another
   Index sliding_window = 0;                    ///< cache slots that a row of a sliding layer sees, its own included
   std::vector<Index> sliding_attention_layers; ///< those whose rows see sliding_window slots; the others' see all
+  QkvLayout qkv_layout = QkvLayout::kByKind;  ///< of self-attention
   Linear::Bias qkv_bias = Linear::Bias::kNone;
   Linear::Bias attention_output_bias = Linear::Bias::kNone;
   Linear::Bias mlp_bias = Linear::Bias::kNone;
@@ -70,6 +71,7 @@ struct DecoderConfig {
     config.soft_cap = attn_logit_softcapping;
     config.norm_eps = norm_eps;
     config.head_norms = head_norms;
+    config.qkv_layout = qkv_layout;
     config.qkv_bias = qkv_bias;
     config.output_bias = attention_output_bias;
     return config;
@@ -77,6 +79,7 @@ struct DecoderConfig {
   [[nodiscard]] AttentionConfig cross_attention(Index layer) const {
     AttentionConfig config = attention(layer);
     config.head_norms = cross_attention_head_norms;
+    config.qkv_layout = QkvLayout::kByKind;
     if (cross_attention_hidden_size > 0) config.key_value_size = cross_attention_hidden_size;
     return config;
   }

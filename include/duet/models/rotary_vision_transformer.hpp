@@ -10,6 +10,7 @@
 #include "duet/layers/patch_embedding.hpp"
 #include "duet/models/patch_windows.hpp"
 #include "duet/models/stages.hpp"
+#include "duet/models/vision_cost.hpp"
 #include "duet/models/visual_input.hpp"
 
 namespace duet {
@@ -72,11 +73,13 @@ struct RotaryVisionConfig {
 /// The policies that shape such an encoder. Derive from it and name Norm, FeedForward and kFrequencies.
 struct RotaryVisionRecipeDefaults {
   using HeadNorm = NoNorm;
-  using StemNorm = NoNorm;  ///< before the first block (Pixtral's ln_pre)
+  using Scale = NoLayerScale;  ///< of each block's branches
+  using StemNorm = NoNorm;     ///< before the first block (Pixtral's ln_pre)
 };
 
 template <class R>
-concept RotaryVisionRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && Norm<typename R::StemNorm> && requires {
+concept RotaryVisionRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && Norm<typename R::StemNorm> &&
+                             BranchScale<typename R::Scale> && requires {
   typename R::FeedForward;
   { R::kFrequencies } -> std::convertible_to<GridFrequencies>;
 };
@@ -90,7 +93,7 @@ template <class Recipe>
 class RotaryVisionTransformer {
   static_assert(RotaryVisionRecipe<Recipe>,
                 "duet: this vision recipe lacks a policy. A recipe is a struct of types: Norm, FeedForward, kFrequencies, and "
-                "HeadNorm and StemNorm, which RotaryVisionRecipeDefaults supplies.");
+                "HeadNorm, Scale and StemNorm, which RotaryVisionRecipeDefaults supplies.");
 
  public:
   RotaryVisionTransformer(RotaryVisionConfig config, const Weights& weights)
@@ -159,12 +162,8 @@ class RotaryVisionTransformer {
     take(hidden, 0, places, features.rows);
     const Index last = std::remove_reference_t<Observer>::kLooks ? config_.num_hidden_layers : num_layers_run();
     for (Index i = 0; i < last; ++i) {
-      const auto visible = config_.sees_all(i) ? places.all : places.windows;
-      for (const Features::Crop& crop : features.crops) {
-        const auto seen = visible.subspan(static_cast<std::size_t>(crop.begin), static_cast<std::size_t>(crop.count));
-        blocks_[static_cast<std::size_t>(i)].forward(hidden.rows(crop.begin, crop.count), crop.count, seen,
-                                                     places.angles.rows(crop.begin, crop.count), workspace);
-      }
+      const auto& seen = config_.sees_all(i) ? places.all : places.windows;
+      blocks_[static_cast<std::size_t>(i)].forward(hidden, seen, places.angles, workspace);
       observe(Stage::kVisionLayer, i, ConstMatrixView(hidden));
       take(hidden, i + 1, places, features.rows);
     }
@@ -173,11 +172,23 @@ class RotaryVisionTransformer {
     return features;
   }
 
+  /// In windows a row reads a window's rows alone.
+  [[nodiscard]] VisionCost cost() const {
+    const RotaryVisionConfig& c = config_;
+    const auto rows = static_cast<double>(num_features()), width = static_cast<double>(c.hidden_size);
+    const auto edge = static_cast<double>(c.window_cells() * c.spatial_merge_size);
+    const double window = c.window_size == 0 ? rows : std::min(rows, edge * edge);
+    double pairs = 0;  // of rows that see one another, in all layers
+    for (Index i = 0; i < num_layers_run(); ++i) pairs += rows * (c.sees_all(i) ? rows : window);
+    return {c.num_channels, {c.image_size, c.image_size}, c.patch_size, c.hidden_size, c.num_hidden_layers,
+            num_features() / (c.spatial_merge_size * c.spatial_merge_size), rows * static_cast<double>(weights_per_row()) + 2.0 * pairs * width};
+  }
+
  private:
   /// Of every row, in the order in which the blocks have them: window by window.
   struct Places {
-    std::span<const Index> order;                      ///< its place in the order of the features: cell by cell
-    std::span<const kernels::KeyRange> all, windows;  ///< what it sees of its crop
+    std::span<const Index> order;         ///< its place in the order of the features: cell by cell
+    std::vector<RowGroup> all, windows;  ///< what it sees of its crop
     kernels::RotaryAngles angles;
   };
 
@@ -211,6 +222,7 @@ class RotaryVisionTransformer {
     const Index count = features.rows.rows();
     const auto order = workspace.array<Index>(count), rows = workspace.array<Index>(count), cols = workspace.array<Index>(count);
     const auto all = workspace.array<kernels::KeyRange>(count), windows = workspace.array<kernels::KeyRange>(count);
+    Places places;
     for (const Features::Crop& crop : features.crops) {
       const auto begin = static_cast<std::size_t>(crop.begin), size = static_cast<std::size_t>(crop.count);
       std::ranges::fill(all.subspan(begin, size), kernels::KeyRange{0, crop.count});
@@ -222,10 +234,13 @@ class RotaryVisionTransformer {
         cols[k] = patch.col;
         order[k] += crop.begin;
       }
+      places.all.push_back({crop.begin, crop.count, all.subspan(begin, size)});
+      places.windows.push_back({crop.begin, crop.count, windows.subspan(begin, size)});
     }
-    const kernels::RotaryAngles angles{workspace.matrix(count, rotation_.num_pairs()), workspace.matrix(count, rotation_.num_pairs())};
-    rotation_.angles(rows, cols, angles);
-    return {order, all, windows, angles};
+    places.order = order;
+    places.angles = {workspace.matrix(count, rotation_.num_pairs()), workspace.matrix(count, rotation_.num_pairs())};
+    rotation_.angles(rows, cols, places.angles);
+    return places;
   }
 
   /// Copies hidden state `index` to its place among the features, if it is wanted.

@@ -10,6 +10,7 @@
 #include "duet/layers/patch_embedding.hpp"
 #include "duet/layers/patch_positions.hpp"
 #include "duet/models/stages.hpp"
+#include "duet/models/vision_cost.hpp"
 #include "duet/models/visual_input.hpp"
 
 namespace duet {
@@ -182,6 +183,17 @@ class VisionTransformer {
   template <class Visit>
   void for_each_weight(Visit&& visit) const {
     for (const auto& block : blocks_) block.for_each_weight(visit);
+  }
+
+  [[nodiscard]] VisionCost cost() const noexcept {
+    const VisionConfig& c = config_;
+    const auto rows = static_cast<double>(rows_per_image()), width = static_cast<double>(c.hidden_size);
+    double weights = 0;
+    for_each_weight([&](const WeightMatrix& w) { weights += static_cast<double>(w.in_features * w.out_features); });
+    const double run = c.num_hidden_layers == 0 ? 0.0 : static_cast<double>(num_layers_run()) / static_cast<double>(c.num_hidden_layers);
+    const double patches = static_cast<double>(num_patches() * c.num_channels * c.patch_size * c.patch_size) * width;
+    return {c.num_channels, {c.image_size, c.width()}, c.patch_size, c.hidden_size, c.num_hidden_layers, num_features(),
+            run * rows * weights + 2.0 * static_cast<double>(num_layers_run()) * rows * rows * width + patches};
   }
 
  private:

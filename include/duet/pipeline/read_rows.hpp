@@ -44,9 +44,7 @@ class ReadRows {
     return view_of_.empty() ? kernels::KeyRange{0, num_image_rows} : views_[static_cast<std::size_t>(view_of_.back())];
   }
   [[nodiscard]] std::span<const ExtraRange> extra_views() const noexcept {
-    if (view_of_.empty()) return {};
-    const auto of_last = std::ranges::equal_range(extra_views_, view_of_.back(), {}, &ExtraRange::row);
-    return {of_last.begin(), of_last.end()};
+    return view_of_.empty() ? std::span<const ExtraRange>() : of_rows(extra_views_, view_of_.back(), view_of_.back() + 1);
   }
 
   /// Rows of a prompt, whose image tokens were `images`.
@@ -109,8 +107,7 @@ class ReadRows {
     for (Index i = 0; i < all.size() && keep_.views; ++i) {
       const Index view = all.view_of_[static_cast<std::size_t>(i)];
       all.prompt_.visible_images[static_cast<std::size_t>(i)] = all.views_[static_cast<std::size_t>(view)];
-      const auto extras = std::ranges::equal_range(all.extra_views_, view, {}, &ExtraRange::row);
-      for (const ExtraRange& extra : extras) all.prompt_.extra_visible_images.push_back({i, extra.keys});
+      for (const ExtraRange& extra : of_rows(all.extra_views_, view, view + 1)) all.prompt_.extra_visible_images.push_back({i, extra.keys});
     }
     return {std::move(all.prompt_), ImageRows{std::move(rows), {}}};
   }
@@ -137,11 +134,12 @@ class ReadRows {
     ReadRows result(keep_, capacity, hidden_size_);
     const auto read = [&](const std::string& name, auto& values, Index count) { unflatten(file, name, values, count); };
     const auto require = [&](bool good, std::string_view name, std::string_view expected) {
-      if (!good) throw Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor ", name), "one that the model does not have", expected);
+      if (good) return;
+      throw Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor ", name), "one that the model does not have", expected);
     };
     const auto within = [](Index most) { return [most](Index value) { return value >= 0 && value < most; }; };
     const auto ranges_within = [](Index most) {
-      return [most](const kernels::KeyRange& range) { return range.begin >= 0 && range.begin <= most && range.end >= 0 && range.end <= most; };
+      return [most](const kernels::KeyRange& range) { return std::min(range.begin, range.end) >= 0 && std::max(range.begin, range.end) <= most; };
     };
     const auto in_order = [](const std::vector<ExtraRange>& extras, Index rows, auto&& good) {
       return std::ranges::is_sorted(extras, {}, &ExtraRange::row) &&
@@ -149,26 +147,29 @@ class ReadRows {
     };
     read("positions", result.furthest_, -1);
     const Index rows = result.size();
-    require(std::ranges::all_of(result.furthest_, within(num_positions)), "positions", concat("positions between 0 and ", num_positions - 1));
+    const std::string positions = concat("positions between 0 and ", num_positions - 1);
+    require(std::ranges::all_of(result.furthest_, within(num_positions)), "positions", positions);
     if (keep_.views) {
       read("views", result.view_of_, rows);
       read("view_ranges", result.views_, -1);
       read("view_extras", result.extra_views_, -1);
       const auto num_views = static_cast<Index>(result.views_.size());
-      require(std::ranges::is_sorted(result.view_of_) && std::ranges::all_of(result.view_of_, within(num_views)), "views", "a range for every row");
+      require(std::ranges::is_sorted(result.view_of_) && std::ranges::all_of(result.view_of_, within(num_views)), "views",
+              "a range for every row");
       require(std::ranges::all_of(result.views_, ranges_within(num_image_rows)), "view_ranges", "ranges of the image rows");
       require(in_order(result.extra_views_, num_views, ranges_within(num_image_rows)), "view_extras", "ranges of the image rows");
     }
     if (!keep_.rows) return result;
     Prompt& prompt = result.prompt_;
     prompt.ids = file.ids("rows.ids");
-    require(prompt.size() == rows && std::ranges::all_of(prompt.ids, within(vocab_size)), "rows.ids", "an id of the vocabulary for every row");
+    require(prompt.size() == rows && std::ranges::all_of(prompt.ids, within(vocab_size)), "rows.ids",
+            "an id of the vocabulary for every row");
     read("rows.positions", prompt.positions, rows);
     read("rows.visible", prompt.visible, rows);
     read("rows.offsets", prompt.offsets, -1);
     read("rows.extra_visible", prompt.extra_visible, -1);
     read("rows.image_rows", prompt.image_rows, -1);
-    require(std::ranges::all_of(prompt.positions, within(num_positions)), "rows.positions", "positions of the model");
+    require(std::ranges::all_of(prompt.positions, within(num_positions)), "rows.positions", positions);
     require(std::ranges::all_of(prompt.visible, ranges_within(rows)), "rows.visible", "ranges of the rows");
     require(prompt.offsets.empty() || static_cast<Index>(prompt.offsets.size()) == rows, "rows.offsets", "none, or one for every row");
     require(in_order(prompt.extra_visible, rows, ranges_within(rows)), "rows.extra_visible", "ranges of the rows");

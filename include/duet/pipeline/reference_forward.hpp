@@ -86,7 +86,8 @@ struct EntryImages {
   std::vector<PicturePlan> pictures;  ///< num_tokens: the rows that each became
 };
 
-/// Splits pictures among batch entries: by image tokens where the prompts have them, else one picture an entry.
+/// Splits pictures among batch entries: by image tokens where the prompts have them, else one picture an entry. Those that are padding
+/// of the batch, of no crops, belong to the entry that they lie behind.
 /// Errors  kShapeMismatch when their numbers do not agree
 inline std::vector<EntryImages> images_per_entry(const ReferenceInputs& inputs, const Processor& processor, const ImageRows& all) {
   std::vector<EntryImages> result(static_cast<std::size_t>(inputs.batch));
@@ -111,8 +112,10 @@ inline std::vector<EntryImages> images_per_entry(const ReferenceInputs& inputs, 
     }
     tokens_so_far += tokens;
     const Index first_row = begin;
-    while (tokens > 0) {
+    const auto is_padding = [&] { return next < pictures && inputs.pixel_values->pictures[static_cast<std::size_t>(next)].num_crops == 0; };
+    while (tokens > 0 || is_padding()) {
       if (next == pictures) throw wrong(tokens_so_far);
+      if (is_padding()) ++tokens;
       const Index rows = all.spans[static_cast<std::size_t>(next)].count;
       tokens -= has_tokens && in_prompt ? rows : 1;
       if (tokens < 0) throw wrong(tokens_so_far);
@@ -131,7 +134,7 @@ inline std::vector<EntryImages> images_per_entry(const ReferenceInputs& inputs, 
 /// The part [begin, end) of batch entry b as a prompt of a sequence whose slot 0 is row `begin`.
 /// Errors  kInvalidArgument for an id out of range
 inline Prompt prompt_of(const ReferenceInputs& inputs, Index b, Index begin, Index end, const Processor& processor, const EntryImages& images,
-                        Index vocab_size) {
+                        Index num_embeddings) {
   const auto [first, last] = inputs.unpadded(b);
   const auto id_at = [&](Index i) { return inputs.input_ids[static_cast<std::size_t>(b * inputs.length + i)]; };
   const Index num_image_rows = images.rows.rows.rows();
@@ -162,12 +165,12 @@ inline Prompt prompt_of(const ReferenceInputs& inputs, Index b, Index begin, Ind
   // Rows that are replaced anyway may have an id beyond the table.
   for (const Index row : prompt.image_rows) {
     TokenId& id = prompt.ids[static_cast<std::size_t>(row)];
-    if (id < 0 || id >= vocab_size) id = 0;
+    if (id < 0 || id >= num_embeddings) id = 0;
   }
   for (std::size_t i = 0; i < prompt.ids.size(); ++i) {
-    if (prompt.ids[i] >= 0 && prompt.ids[i] < vocab_size) continue;
+    if (prompt.ids[i] >= 0 && prompt.ids[i] < num_embeddings) continue;
     throw Error(ErrorKind::kInvalidArgument, concat("inputs.input_ids[", b, ", ", begin + static_cast<Index>(i), "]"), std::to_string(prompt.ids[i]),
-                concat("between 0 and ", vocab_size - 1));
+                concat("between 0 and ", num_embeddings - 1));
   }
   return prompt;
 }
@@ -208,7 +211,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
   const MatrixView hidden = workspace.matrix(rows, decoder.hidden_size());  // [batch * length, hidden_size]
   for (Index b = 0; b < batch; ++b) {
     const auto at = static_cast<std::size_t>(b);
-    prompts.push_back(detail::prompt_of(inputs, b, 0, length, processor, per_entry[at], decoder.vocab_size()));
+    prompts.push_back(detail::prompt_of(inputs, b, 0, length, processor, per_entry[at], decoder.num_embeddings()));
     for (const Index position : prompts.back().positions) {
       if (position >= 0 && position < decoder.num_positions()) continue;
       throw Error(ErrorKind::kContextFull, "inputs.position_ids", std::to_string(position),
@@ -257,7 +260,7 @@ std::vector<NamedTensor> reference_forward(const Model& model, const ReferenceIn
   for (Index b = 0; b < batch; ++b) {
     const auto [begin, end] = inputs.unpadded(b);
     const detail::EntryImages& mine = per_entry[static_cast<std::size_t>(b)];
-    const Prompt prompt = detail::prompt_of(inputs, b, begin, end, processor, mine, decoder.vocab_size());
+    const Prompt prompt = detail::prompt_of(inputs, b, begin, end, processor, mine, decoder.num_embeddings());
     sessions.emplace_back(model, compute, SessionOptions{.max_length = prompt.size() + max_new_tokens - 1, .kv_format = kv_format});
     together.push_back(&sessions.back());
     sessions.back().prefill(prompt, mine.rows);
@@ -388,7 +391,7 @@ std::vector<NamedTensor> reference_forward(const ContrastiveModel<Vision, Text>&
     for (Index i = 0; i < images->rows(); ++i) {
       for (Index j = 0; j < texts->rows(); ++j) {
         const std::span<const float> a = std::as_const(*images).view().row(i), b = std::as_const(*texts).view().row(j);
-        per_image(i, j) = per_text(j, i) = model.logit_scale() * std::inner_product(a.begin(), a.end(), b.begin(), 0.0f) + model.logit_bias();
+        per_image(i, j) = per_text(j, i) = model.logit_scale() * std::inner_product(a.begin(), a.end(), b.begin(), 0.0f);
       }
     }
     record.add("logits_per_image", {per_image.rows(), per_image.cols()}, per_image);

@@ -176,7 +176,8 @@ class Session {
                   "start with a larger max_length");
     }
     const auto& decoder = model_->decoder();
-    ReadRows rows = rows_.load(file, options_.max_length, decoder.num_positions(), decoder.vocab_size(), images == nullptr ? 0 : images->num_rows());
+    const Index num_image_rows = images == nullptr ? 0 : images->num_rows();
+    ReadRows rows = rows_.load(file, options_.max_length, decoder.num_positions(), decoder.num_embeddings(), num_image_rows);
     const bool switched = can_switch() && file.numbers("switched") == std::vector<std::int64_t>{1};
     for (Index i = 0; i < cache_.num_layers(); ++i) file.check(concat("layers.", i), cache_.layer(i), length);
     const Index one_row[] = {1, logits_.cols()};
@@ -236,10 +237,9 @@ class Session {
         return std::span(values).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
       };
       const auto extras_of = [&](std::span<const ExtraRange> extras) {
-        const auto first = std::ranges::lower_bound(extras, begin, {}, &ExtraRange::row);
-        const auto last = std::ranges::lower_bound(extras, begin + count, {}, &ExtraRange::row);
-        const auto mine = workspace_.array<ExtraRange>(last - first);
-        std::transform(first, last, mine.begin(), [&](const ExtraRange& e) { return ExtraRange{e.row - begin, e.keys}; });
+        const std::span<const ExtraRange> of_chunk = of_rows(extras, begin, begin + count);
+        const auto mine = workspace_.array<ExtraRange>(static_cast<Index>(of_chunk.size()));
+        std::ranges::transform(of_chunk, mine.begin(), [&](const ExtraRange& e) { return ExtraRange{e.row - begin, e.keys}; });
         return std::span<const ExtraRange>(mine);
       };
       const Sequence sequence{.cache = &cache_,
@@ -398,9 +398,9 @@ class Session {
                 concat("at most ", options_.max_length, " in all"), "start with a larger max_length, or shorten the prompt");
   }
   void check_id(TokenId id) const {
-    if (id >= 0 && id < model_->decoder().vocab_size()) return;
+    if (id >= 0 && id < model_->decoder().num_embeddings()) return;
     throw Error(ErrorKind::kInvalidArgument, "token id", std::to_string(id),
-                concat("between 0 and ", model_->decoder().vocab_size() - 1),
+                concat("between 0 and ", model_->decoder().num_embeddings() - 1),
                 "do the tokenizer and the model belong together?");
   }
   void check_position(Index position) const {

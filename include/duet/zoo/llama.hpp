@@ -71,9 +71,8 @@ inline DecoderConfig read_llama_config(const JsonView& config, const LlamaDefaul
   return result;
 }
 
-/// Sizes of the model_type that config.json names: of Llama, if it names none that is listed.
-inline DecoderConfig read_llama_config(const JsonView& config) {
-  const auto type = config.get_or<std::string>("model_type", "llama");
+/// Sizes of a model_type: of Llama, if it is none that is listed.
+inline DecoderConfig read_llama_config(const JsonView& config, std::string_view type) {
   const auto listed = std::ranges::find(kLlamaDefaults, type, &LlamaDefaults::model_type);
   const LlamaDefaults& defaults = listed == std::end(kLlamaDefaults) ? kLlamaDefaults[0] : *listed;
   DecoderConfig result = read_llama_config(config, defaults);
@@ -95,11 +94,17 @@ inline DecoderConfig read_llama_config(const JsonView& config) {
   result.sliding_attention_layers = read_sliding_layers(config, result.num_hidden_layers, [&](Index i) { return i >= first; });
   return result;
 }
+/// The same of the model_type that config.json names.
+inline DecoderConfig read_llama_config(const JsonView& config) {
+  return read_llama_config(config, config.get_or<std::string>("model_type", "llama"));
+}
 
 /// Llama 1 to 3.2 and what shares its architecture (Mistral, Qwen2, Qwen3, Phi-3, SmolLM2, TinyLlama, Vicuna), alone or inside
 /// another family.
 struct Llama {
   static constexpr std::string_view kName = "Llama";
+  static constexpr std::array kModelTypes{ModelType{"llama"}, ModelType{"mistral"}, ModelType{"phi3"}, ModelType{"qwen2"}, ModelType{"qwen3"}};
+  static constexpr FamilyCard kCard{"", "", "Llama"};
   using Recipe = LlamaRecipe;
   using Chat = ChatPrompt;
   using Model = TextModel<Decoder<Recipe>>;

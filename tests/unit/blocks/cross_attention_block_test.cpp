@@ -18,6 +18,10 @@ struct Recipe {
   using Norm = RmsNorm;
   using HeadNorm = RmsNorm;
   using FeedForward = GatedFeedForward<kernels::Silu>;
+  using NormOrder = NormBefore;
+};
+struct PostNormRecipe : Recipe {
+  using NormOrder = NormAfter;
 };
 
 constexpr float kEps = 1e-5f;
@@ -57,22 +61,17 @@ Matrix run(const Block& block, const Matrix& text, const Matrix& first, const Ma
   return hidden;
 }
 
-/// A row that sees nothing gets a branch of zeros, or the mean of all image rows' values.
+/// A row that sees nothing gets a branch of zeros, or sees all image rows.
 template <class EmptyRow>
 Rows branch_of(const Layers& layers, const Rows& text, const Rows& image) {
   const Layers attention = layers.scope("cross_attn");
   const auto heads = [&](const char* name, const Rows& rows) { return attention.rms_norm(name, rows, kEps); };
   const Rows normed = layers.rms_norm("input_layernorm", text, kEps);
-  Rows branch = attention.attention(normed, image, kSpans, attention_config().shape(), heads);
-  if constexpr (EmptyRow::kUniform) {
-    const Rows zero(5, reference::Row(24));
-    const Rows keys(kImageRows, reference::Row(12)), values = attention.linear("v_proj", image);
-    const std::vector<KeyRange> all(5, KeyRange{0, kImageRows});
-    const Rows uniform = attention.linear("o_proj", reference::attention(zero, keys, values, all, attention_config().shape()));
-    for (std::size_t i = 0; i < 5; ++i) {
-      if (sees_nothing(i)) branch[i] = uniform[i];
-    }
+  std::vector<KeyRange> spans(kSpans.begin(), kSpans.end());
+  for (std::size_t i = 0; EmptyRow::kAttendsAll && i < spans.size(); ++i) {
+    if (sees_nothing(i)) spans[i] = {0, kImageRows};
   }
+  const Rows branch = attention.attention(normed, image, spans, attention_config().shape(), heads);
   return branch;
 }
 
@@ -106,7 +105,7 @@ void expect_block() {
     Rows x = reference::sum(rows_of(text), branch_of<EmptyRow>(layers, rows_of(text), rows_of(images[i])),
                             factor<GatePolicy>(weights, "cross_attn_attn_gate"));
     Rows inner = layers.scope("mlp").gated_feed_forward(layers.rms_norm("post_attention_layernorm", x, kEps), reference::silu);
-    for (std::size_t row = 0; EmptyRow::kUniform && row < 5; ++row) {
+    for (std::size_t row = 0; EmptyRow::kAttendsAll && row < 5; ++row) {
       if (sees_nothing(row)) inner[row].assign(18, {});
     }
     x = reference::sum(x, inner, factor<GatePolicy>(weights, "cross_attn_mlp_gate"));
@@ -116,21 +115,32 @@ void expect_block() {
 
 TEST(CrossAttentionBranch, AgreesWithTheReferenceForEveryGateAndEmptyRow) {
   expect_branch<NoGate, AttendNothing>();
-  expect_branch<NoGate, UniformAttentionNoMlp>();
+  expect_branch<NoGate, AttendAllNoMlp>();
   expect_branch<TanhGate, AttendNothing>();
-  expect_branch<TanhGate, UniformAttentionNoMlp>();
+  expect_branch<TanhGate, AttendAllNoMlp>();
 }
 
 TEST(CrossAttentionBlock, AgreesWithTheReferenceForEveryGateAndEmptyRow) {
   expect_block<NoGate, AttendNothing>();
   expect_block<TanhGate, AttendNothing>();
-  expect_block<TanhGate, UniformAttentionNoMlp>();
+  expect_block<TanhGate, AttendAllNoMlp>();
+}
+
+TEST(CrossAttentionBranch, MayHaveItsNormBehindIt) {
+  const TinyWeights weights;
+  const CrossAttentionBranch<PostNormRecipe, NoGate, AttendNothing> block(attention_config(), kEps, Weights(weights), "input_layernorm");
+  const Matrix text = tiny_rows(5, 18), image = tiny_rows(kImageRows, 10, 2);
+  const Matrix got = run(block, text, image, image);
+  const Layers layers(weights), attention = layers.scope("cross_attn");
+  const auto heads = [&](const char* name, const Rows& rows) { return attention.rms_norm(name, rows, kEps); };
+  const Rows branch = attention.attention(rows_of(text), rows_of(image), kSpans, attention_config().shape(), heads);
+  reference::expect_within(got.view().rows(0, 5), layers.rms_norm("input_layernorm", reference::sum(rows_of(text), branch), kEps));
 }
 
 TEST(CrossAttentionBlock, GatesAtZeroChangeNothing) {
   const TinyWeights weights;
-  static_cast<void>(TanhGate(Weights(weights), "cross_attn_attn_gate"));
-  static_cast<void>(TanhGate(Weights(weights), "cross_attn_mlp_gate"));
+  static_cast<void>(TanhGate(Weights(weights), "cross_attn_attn_gate", 18));
+  static_cast<void>(TanhGate(Weights(weights), "cross_attn_mlp_gate", 18));
   weights.at("cross_attn_attn_gate") = weights.at("cross_attn_mlp_gate") = {0.0f};
   const CrossAttentionBlock<Recipe, TanhGate, AttendNothing> block(attention_config(), {18, 30, "silu"}, kEps, Weights(weights));
   const Matrix text = tiny_rows(5, 18);

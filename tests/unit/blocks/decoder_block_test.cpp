@@ -19,6 +19,10 @@ struct Llama {
   using HeadNorm = NoNorm;
   using PostNorm = NoNorm;
   using FeedForward = GatedFeedForward<kernels::Silu>;
+  using NormOrder = NormBefore;
+};
+struct Bert : Llama {
+  using NormOrder = NormAfter;
 };
 struct Gemma : Llama {  // norms of heads, and of branches before they are added
   using HeadNorm = RmsNorm;
@@ -66,6 +70,12 @@ Rows expected(const TinyWeights& weights, Rows x, double between = 1.0) {
     const Rows normed = kGemma ? layers.scope("self_attn").rms_norm(name, rows, kEps) : rows;
     return reference::rotated(normed, 6, kPositions, kFrequencies);
   };
+  if constexpr (std::is_same_v<typename Recipe::NormOrder, NormAfter>) {
+    x = reference::sum(x, layers.scope("self_attn").attention(x, x, visible, attention_config().shape(), heads));
+    x = layers.rms_norm("input_layernorm", x, kEps);
+    x = reference::sum(x, layers.scope("mlp").gated_feed_forward(x, reference::silu));
+    return layers.rms_norm("post_attention_layernorm", x, kEps);
+  }
   const Rows seen = layers.rms_norm("input_layernorm", x, kEps);
   x = reference::sum(x, post("post_self_attn_layernorm", layers.scope("self_attn").attention(seen, seen, visible, attention_config().shape(), heads)));
   x = reference::map(x, [between](double value) { return between * value; }, std::abs(between));
@@ -80,6 +90,13 @@ TEST(DecoderBlock, AgreesWithTheReference) {
   const Matrix without = run<Llama>(llama, x, nothing), with = run<Gemma>(gemma, x, nothing);
   reference::expect_within(without, expected<Llama>(llama, rows_of(x)), "without post norms");
   reference::expect_within(with, expected<Gemma>(gemma, rows_of(x)), "with post norms");
+}
+
+TEST(DecoderBlock, MayHaveItsNormsBehindItsBranches) {
+  const TinyWeights weights;
+  const Matrix x = tiny_rows(6, 18);
+  const Matrix got = run<Bert>(weights, x, [](MatrixView) {});
+  reference::expect_within(got, expected<Bert>(weights, rows_of(x)));
 }
 
 TEST(DecoderBlock, LeavesRoomBetweenItsBranches) {

@@ -154,7 +154,7 @@ TEST(Decoder, InsideBlockReadsImagesBetweenTheBranchesOfEveryLayer) {
 TEST(Decoder, OwnLayerReadsImagesInPlaceOfSelfAttention) {
   const TinyWeights weights;
   const DecoderConfig config = small_config({1});
-  const auto decoder = build<Decoder<RotaryRecipe, CrossAttention<OwnLayer, TanhGate, UniformAttentionNoMlp>>>(config, weights);
+  const auto decoder = build<Decoder<RotaryRecipe, CrossAttention<OwnLayer, TanhGate, AttendAllNoMlp>>>(config, weights);
   EXPECT_FALSE(weights.made("layers.1.self_attn.q_proj.weight"));
   EXPECT_EQ(decoder.make_cache(64).bytes(), 2 * KeyValueStore(64, 2, 8).bytes()) << "two layers of three keep keys and values";
   for (const bool with_image : {true, false}) {
@@ -179,7 +179,7 @@ TEST(Decoder, BeforeLayerReadsImagesBeforeTheLayersNamed) {
   const Matrix image = tiny_rows(kImageRows, 16);
   Naive naive(config, weights, kIds, image);
   for (Index i = 0; i < 3; ++i) {
-    if (i != 1) naive.cross_layer(naive.layer(i).scope("cross_layer"));
+    if (i != 1) naive.cross_layer(Layers(weights).scope("cross_layers").scope(std::to_string(i / 2)));
     naive.self_attention(i);
     naive.feed_forward(naive.layer(i));
   }
@@ -213,9 +213,8 @@ TEST(Decoder, MemorisesEveryCrossLayer) {
   const Matrix image = tiny_rows(kImageRows, 11);
   const VisualMemory memory = decoder.memorize(image, machine.workspace);
   EXPECT_EQ(memory.num_rows(), kImageRows);
-  const Index layers[] = {0, 2};
   for (Index i = 0; i < 2; ++i) {
-    const Rows keys = Layers(weights).scope("layers").scope(std::to_string(layers[i])).scope("cross_layer").scope("cross_attn").linear("k_proj", rows_of(image));
+    const Rows keys = Layers(weights).scope("cross_layers").scope(std::to_string(i)).scope("cross_attn").linear("k_proj", rows_of(image));
     const auto pages = memory.layer(i).pages();
     Matrix stored(kImageRows, 16);
     for (Index row = 0; row < kImageRows; ++row) {

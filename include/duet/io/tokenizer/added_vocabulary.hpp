@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,7 +35,7 @@ class AddedVocabulary {
         add(std::move(token), entry.where(), model);
       }
     }
-    for (AddedToken& token : read_from_config(config)) {
+    for (auto& [id, token] : read_from_config(config)) {
       if (!has(token.content)) add(std::move(token), "tokenizer_config.json: added_tokens_decoder", model);
     }
     // Where two normalize to the same text, special ones come first.
@@ -84,8 +85,8 @@ class AddedVocabulary {
   }
   [[nodiscard]] bool has(std::string_view content) const { return names_.find(content).has_value(); }
 
-  static std::vector<AddedToken> read_from_config(const JsonView& config) {
-    std::vector<AddedToken> tokens;
+  static std::multimap<TokenId, AddedToken> read_from_config(const JsonView& config) {
+    std::multimap<TokenId, AddedToken> tokens;
     const JsonView decoder = config.object_or_empty("added_tokens_decoder");
     for (const auto& [key, entry] : decoder.json().items()) {
       nlohmann::json with_id = entry;
@@ -94,9 +95,9 @@ class AddedVocabulary {
         throw Error(ErrorKind::kMalformedFile, concat(decoder.where(), ".", key), entry.type_name(), "a token under its id");
       }
       with_id["id"] = std::stol(key);
-      tokens.push_back(read_added_token(JsonView(with_id, concat(decoder.where(), ".", key))));
+      AddedToken token = read_added_token(JsonView(with_id, concat(decoder.where(), ".", key)));
+      tokens.emplace(token.id, std::move(token));
     }
-    std::ranges::sort(tokens, {}, &AddedToken::id);
     return tokens;
   }
 

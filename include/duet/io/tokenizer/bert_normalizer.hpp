@@ -27,7 +27,7 @@ struct BertNormalizer {
     return result;
   }
 
-  [[nodiscard]] std::string apply(std::string text) const {
+  [[nodiscard]] std::string apply(std::string_view text) const {
     std::string result;
     for (std::size_t i = 0; i < text.size();) {
       const Utf8Step step = decode_utf8(text, i);

@@ -78,27 +78,27 @@ class DecoderReader {
     if (type == "Sequence") {
       for (const JsonView& part : view.at("decoders").elements()) add(part);
     } else if (type == "ByteLevel") {
-      steps_.emplace_back(decode_step::ByteLevel{});
+      steps_.push_back(decode_step::ByteLevel{});
     } else if (type == "Replace") {
-      steps_.emplace_back(decode_step::Replace{Pattern::read(view.at("pattern")), view.get<std::string>("content")});
+      steps_.push_back(decode_step::Replace{Pattern::read(view.at("pattern")), view.get<std::string>("content")});
     } else if (type == "ByteFallback") {
-      steps_.emplace_back(decode_step::ByteFallback{});
+      steps_.push_back(decode_step::ByteFallback{});
     } else if (type == "Fuse") {
-      steps_.emplace_back(decode_step::Fuse{});
+      steps_.push_back(decode_step::Fuse{});
     } else if (type == "Strip") {
       const auto content = view.get<std::string>("content");
       if (content.empty() || decode_utf8(content, 0).length != content.size()) {
         throw Error(ErrorKind::kMalformedFile, view.where(), concat("content \"", content, '"'), "one character");
       }
-      steps_.emplace_back(decode_step::Strip{content, view.get<std::uint64_t>("start"), view.get<std::uint64_t>("stop")});
+      steps_.push_back(decode_step::Strip{content, view.get<std::uint64_t>("start"), view.get<std::uint64_t>("stop")});
     } else if (type == "Metaspace") {
-      steps_.emplace_back(decode_step::Metaspace{Metaspace::read(view)});
+      steps_.push_back(decode_step::Metaspace{Metaspace::read(view)});
     } else if (type == "BPEDecoder") {
       const auto suffix = view.get_or<std::string>("suffix", "</w>");
       if (suffix.empty()) throw Error(ErrorKind::kMalformedFile, view.where(), "an empty suffix", "an end-of-word mark");
-      steps_.emplace_back(decode_step::EndOfWord{suffix});
+      steps_.push_back(decode_step::EndOfWord{suffix});
     } else if (type == "WordPiece") {
-      steps_.emplace_back(decode_step::WordPiece{view.get_or<std::string>("prefix", "##"), view.get_or("cleanup", true)});
+      steps_.push_back(decode_step::WordPiece{view.get_or<std::string>("prefix", "##"), view.get_or("cleanup", true)});
     } else {
       throw Error(ErrorKind::kUnsupportedModel, view.where(), concat('"', type, '"'),
                   "Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, BPEDecoder or WordPiece");

@@ -1,10 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "duet/io/json.hpp"
@@ -34,47 +33,30 @@ class Normalizer {
   }
 
   [[nodiscard]] std::string apply(std::string text) const {
-    for (const Step& step : steps_) {
-      text = std::visit([&](const auto& kind) { return kind.apply(std::move(text)); }, step);
-    }
+    for (const Step& step : steps_) text = step(std::move(text));
     return text;
   }
   [[nodiscard]] bool empty() const noexcept { return steps_.empty(); }
 
  private:
-  struct Form {
-    UnicodeForm form;
-    [[nodiscard]] std::string apply(std::string text) const { return normalize_unicode(std::move(text), form); }
-  };
-  struct Prepend {
-    std::string prefix;
-    [[nodiscard]] std::string apply(std::string text) const { return text.empty() ? std::move(text) : prefix + text; }
-  };
-  struct Replace {
-    Pattern pattern;
-    std::string content;
-    [[nodiscard]] std::string apply(std::string text) const { return pattern.replace_all(text, content); }
-  };
-  struct Strip {
-    bool left;
-    bool right;
-    [[nodiscard]] std::string apply(std::string text) const {
-      std::size_t begin = 0;  // of what stays
-      std::size_t end = 0;
-      bool inside = !left;
-      for (std::size_t i = 0; i < text.size();) {
-        const Utf8Step c = decode_utf8(text, i);
-        const bool blank = unicode::is_white_space(c.code_point);
-        if (!inside && !blank) {
-          inside = true;
-          begin = i;
-        }
-        i += c.length;
-        if (inside && (!blank || !right)) end = i;
+  using Step = std::function<std::string(std::string)>;
+
+  static std::string strip(std::string_view text, bool left, bool right) {
+    std::size_t begin = 0;  // of what stays
+    std::size_t end = 0;
+    bool inside = !left;
+    for (std::size_t i = 0; i < text.size();) {
+      const Utf8Step c = decode_utf8(text, i);
+      const bool blank = unicode::is_white_space(c.code_point);
+      if (!inside && !blank) {
+        inside = true;
+        begin = i;
       }
-      return end > begin ? text.substr(begin, end - begin) : std::string();
+      i += c.length;
+      if (inside && (!blank || !right)) end = i;
     }
-  };
+    return end > begin ? std::string(text.substr(begin, end - begin)) : std::string();
+  }
   /// Calls change(code_point, result) for each character.
   template <class Change>
   static std::string per_character(std::string_view text, const Change& change) {
@@ -87,75 +69,73 @@ class Normalizer {
     }
     return result;
   }
-  struct Lowercase {
-    [[nodiscard]] std::string apply(std::string text) const {
-      return per_character(text, [](char32_t c, std::string& result) {
-        if (c == 0x130) {  // the one letter whose lower case is two characters wherever it stands
-          result += "i\xCC\x87";
-        } else {
-          append_utf8(result, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
-        }
-      });
-    }
-  };
-  struct StripAccents {
-    [[nodiscard]] std::string apply(std::string text) const {
-      return per_character(text, [](char32_t c, std::string& result) {
-        if (!unicode::is_mark(c)) append_utf8(result, c);
-      });
-    }
-  };
+  static std::string lowercase(std::string text) {
+    return per_character(text, [](char32_t c, std::string& result) {
+      if (c == 0x130) {  // the one letter whose lower case is two characters wherever it stands
+        result += "i\xCC\x87";
+      } else {
+        append_utf8(result, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+      }
+    });
+  }
+  static std::string strip_accents(std::string text) {
+    return per_character(text, [](char32_t c, std::string& result) {
+      if (!unicode::is_mark(c)) append_utf8(result, c);
+    });
+  }
   /// Sentencepiece's nmt rules: control characters go, special blanks become spaces.
-  struct Nmt {
-    [[nodiscard]] std::string apply(std::string text) const {
-      return per_character(text, [](char32_t c, std::string& result) {
-        const bool control = (c >= 0x01 && c <= 0x08) || c == 0x0B || (c >= 0x0E && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
-        if (control) return;
-        const bool blank = c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
-                           c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
-        append_utf8(result, blank ? U' ' : c);
-      });
-    }
-  };
-  struct ByteLevel {
-    [[nodiscard]] std::string apply(std::string text) const { return bytes_as_characters(text); }
-  };
-  using Step = std::variant<Form, Prepend, Replace, Strip, Lowercase, StripAccents, Nmt, ByteLevel, BertNormalizer, Precompiled>;
-
+  static std::string nmt(std::string text) {
+    return per_character(text, [](char32_t c, std::string& result) {
+      const bool control = (c >= 0x01 && c <= 0x08) || c == 0x0B || (c >= 0x0E && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
+      if (control) return;
+      const bool blank = c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
+                         c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+      append_utf8(result, blank ? U' ' : c);
+    });
+  }
   void add(const JsonView& view) {
     const auto type = view.get<std::string>("type");
     if (type == "Sequence") {
       for (const JsonView& part : view.at("normalizers").elements()) add(part);
     } else if (type == "NFC") {
-      steps_.emplace_back(Form{UnicodeForm::kNfc});
+      add(UnicodeForm::kNfc);
     } else if (type == "NFD") {
-      steps_.emplace_back(Form{UnicodeForm::kNfd});
+      add(UnicodeForm::kNfd);
     } else if (type == "NFKC") {
-      steps_.emplace_back(Form{UnicodeForm::kNfkc});
+      add(UnicodeForm::kNfkc);
     } else if (type == "NFKD") {
-      steps_.emplace_back(Form{UnicodeForm::kNfkd});
+      add(UnicodeForm::kNfkd);
     } else if (type == "Prepend") {
-      steps_.emplace_back(Prepend{view.get<std::string>("prepend")});
+      steps_.push_back([prefix = view.get<std::string>("prepend")](std::string text) { return text.empty() ? std::move(text) : prefix + text; });
     } else if (type == "Replace") {
-      steps_.emplace_back(Replace{Pattern::read(view.at("pattern")), view.get<std::string>("content")});
+      steps_.push_back([pattern = Pattern::read(view.at("pattern")), content = view.get<std::string>("content")](const std::string& text) {
+        return pattern.replace_all(text, content);
+      });
     } else if (type == "Strip") {
-      steps_.emplace_back(Strip{view.get_or("strip_left", true), view.get_or("strip_right", true)});
+      steps_.push_back([left = view.get_or("strip_left", true), right = view.get_or("strip_right", true)](const std::string& text) {
+        return strip(text, left, right);
+      });
     } else if (type == "Lowercase") {
-      steps_.emplace_back(Lowercase{});
+      steps_.push_back(lowercase);
     } else if (type == "StripAccents") {
-      steps_.emplace_back(StripAccents{});
+      steps_.push_back(strip_accents);
     } else if (type == "Nmt") {
-      steps_.emplace_back(Nmt{});
+      steps_.push_back(nmt);
     } else if (type == "ByteLevel") {
-      steps_.emplace_back(ByteLevel{});
+      steps_.push_back([](const std::string& text) { return bytes_as_characters(text); });
     } else if (type == "BertNormalizer") {
-      steps_.emplace_back(BertNormalizer::read(view));
+      steps_.push_back([bert = BertNormalizer::read(view)](const std::string& text) { return bert.apply(text); });
     } else if (type == "Precompiled") {
-      if (view.contains("precompiled_charsmap")) steps_.emplace_back(Precompiled::read(view));
+      if (!view.contains("precompiled_charsmap")) return;
+      steps_.push_back([charsmap = Precompiled::read(view)](const std::string& text) { return charsmap.apply(text); });
     } else {
       throw Error(ErrorKind::kUnsupportedModel, view.where(), concat('"', type, '"'),
                   "Sequence, NFC, NFD, NFKC, NFKD, Prepend, Replace, Strip, Lowercase, StripAccents, Nmt, ByteLevel, BertNormalizer or Precompiled");
     }
+  }
+
+  void add(UnicodeForm form) {
+    steps_.push_back([form](std::string text) { return normalize_unicode(std::move(text), form); });
   }
 
   std::vector<Step> steps_;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <initializer_list>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -73,12 +74,15 @@ class OlderFiles {
     for_each_line(text, [&](std::string_view token) { file_.vocabulary.add(token, id++, "vocab.txt"); });
     const std::string unk = named("unk_token", "[UNK]").content;
     nlohmann::json& rest = file_.rest;
-    rest["model"] = {{"type", "WordPiece"}, {"unk_token", unk}, {"continuing_subword_prefix", "##"}, {"max_input_chars_per_word", 100}};
-    rest["normalizer"] = {{"type", "BertNormalizer"}, {"clean_text", true}, {"handle_chinese_chars", config.get_or("tokenize_chinese_chars", true)},
-                          {"strip_accents", nullptr}, {"lowercase", config.get_or("do_lower_case", true)}};
-    if (config.contains("strip_accents")) rest["normalizer"]["strip_accents"] = config.get<bool>("strip_accents");
-    rest["pre_tokenizer"] = {{"type", "BertPreTokenizer"}};
-    rest["decoder"] = {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}};
+    rest = json(R"({"model": {"type": "WordPiece", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100},
+                    "normalizer": {"type": "BertNormalizer", "clean_text": true},
+                    "pre_tokenizer": {"type": "BertPreTokenizer"},
+                    "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true}})");
+    rest["model"]["unk_token"] = unk;
+    nlohmann::json& normalizer = rest["normalizer"];
+    normalizer["handle_chinese_chars"] = config.get_or("tokenize_chinese_chars", true);
+    normalizer["lowercase"] = config.get_or("do_lower_case", true);
+    if (config.contains("strip_accents")) normalizer["strip_accents"] = config.get<bool>("strip_accents");
     add_tokens({{"unk_token", "[UNK]"}, {"sep_token", "[SEP]"}, {"pad_token", "[PAD]"}, {"cls_token", "[CLS]"}, {"mask_token", "[MASK]"}});
     rest["post_processor"] = around({named("cls_token", "[CLS]").content}, {named("sep_token", "[SEP]").content});
   }
@@ -98,8 +102,8 @@ class OlderFiles {
       }
       file_.merges.add(merge.substr(0, space), merge.substr(space + 1));
     });
-    file_.rest["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", config.get_or("add_prefix_space", false)}};
-    file_.rest["decoder"] = {{"type", "ByteLevel"}};
+    file_.rest["pre_tokenizer"] = file_.rest["decoder"] = json(R"({"type": "ByteLevel"})");
+    file_.rest["pre_tokenizer"]["add_prefix_space"] = config.get_or("add_prefix_space", false);
   }
 
   template <class Visit>
@@ -112,6 +116,9 @@ class OlderFiles {
       text.remove_prefix(std::min(end + 1, text.size()));
     }
   }
+
+  static nlohmann::json json(std::string_view text) { return parse_json(text, "tokenizer.json"); }
+  static const std::string& content_of(const nlohmann::json& token) { return token["content"].get_ref<const std::string&>(); }
 
   struct Special {
     std::string content;
@@ -134,11 +141,19 @@ class OlderFiles {
     nlohmann::json& list = file_.rest["added_tokens"] = nlohmann::json::array();
     auto next = static_cast<std::int64_t>(file_.vocabulary.size());
     const auto add = [&](const Special& token, std::int64_t id, bool special) {
-      const auto same = [&](const nlohmann::json& other) { return other["content"] == token.content; };
-      if (std::ranges::any_of(list, same)) return;
+      for (const nlohmann::json& other : list) {
+        if (content_of(other) == token.content) return;
+      }
       next = std::max(next, id + 1);
-      list.push_back({{"id", id}, {"content", token.content}, {"lstrip", token.lstrip}, {"rstrip", token.rstrip},
-                      {"single_word", token.single_word}, {"normalized", !special}, {"special", special}});
+      nlohmann::json entry;
+      entry["id"] = id;
+      entry["content"] = token.content;
+      entry["lstrip"] = token.lstrip;
+      entry["rstrip"] = token.rstrip;
+      entry["single_word"] = token.single_word;
+      entry["normalized"] = !special;
+      entry["special"] = special;
+      list.push_back(std::move(entry));
     };
     const auto id_of = [&](const std::string& content) {
       const auto known = file_.vocabulary.find(content);
@@ -153,9 +168,8 @@ class OlderFiles {
     if (has(folder_, "added_tokens.json")) {
       const nlohmann::json added = read_json_file(folder_ / "added_tokens.json");
       const JsonView view(added, "added_tokens.json");
-      std::vector<std::pair<TokenId, std::string>> tokens;
-      for (const auto& [content, id] : added.items()) tokens.emplace_back(view.get<TokenId>(content), content);
-      std::ranges::sort(tokens);
+      std::multimap<TokenId, std::string> tokens;
+      for (const auto& [content, id] : added.items()) tokens.emplace(view.get<TokenId>(content), content);
       for (const auto& [id, content] : tokens) {
         const auto it = std::ranges::find(named_ones, content, &Special::content);
         add(it != named_ones.end() ? *it : Special{content}, id, it != named_ones.end());
@@ -166,17 +180,22 @@ class OlderFiles {
 
   /// A post-processor that puts tokens around a text.
   [[nodiscard]] nlohmann::json around(const std::vector<std::string>& before, const std::vector<std::string>& behind) const {
-    nlohmann::json single = nlohmann::json::array(), tokens = nlohmann::json::object();
-    const auto add = [&](const std::string& content) {
-      single.push_back({{"SpecialToken", {{"id", content}, {"type_id", 0}}}});
+    nlohmann::json result = json(R"({"type": "TemplateProcessing", "single": [], "special_tokens": {}})");
+    const auto add = [&](const char* kind, const std::string& id) {
+      nlohmann::json part;
+      part[kind]["id"] = id;
+      result["single"].push_back(std::move(part));
+    };
+    const auto add_token = [&](const std::string& content) {
+      add("SpecialToken", content);
       for (const nlohmann::json& token : file_.rest["added_tokens"]) {
-        if (token["content"] == content) tokens[content] = {{"id", content}, {"ids", {token["id"]}}, {"tokens", {content}}};
+        if (content_of(token) == content) result["special_tokens"][content]["ids"].push_back(token["id"]);
       }
     };
-    for (const std::string& content : before) add(content);
-    single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
-    for (const std::string& content : behind) add(content);
-    return {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", tokens}};
+    for (const std::string& content : before) add_token(content);
+    add("Sequence", "A");
+    for (const std::string& content : behind) add_token(content);
+    return result;
   }
 
   const std::filesystem::path& folder_;

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "duet/io/json.hpp"
@@ -38,21 +38,20 @@ class PreTokenizer {
     Pieces pieces;
     if (!text.empty()) pieces.pieces.push_back({{0, text.size()}, place});
     pieces.text = std::move(text);
-    for (const Step& step : steps_) {
-      pieces = std::visit([&](const auto& kind) { return kind.apply(std::move(pieces)); }, step);
-    }
+    for (const Step& step : steps_) pieces = step(std::move(pieces));
     return pieces;
   }
 
  private:
   using Piece = Pieces::Piece;
+  using Step = std::function<Pieces(Pieces)>;
 
   struct Split {
     Pattern pattern;
     SplitBehavior behavior;
     enum class Delimiter : unsigned char { kMatches, kBetween } delimiter = Delimiter::kMatches;  // what "invert" exchanges
 
-    [[nodiscard]] Pieces apply(Pieces from) const {
+    Pieces operator()(Pieces from) const {
       Pieces result;
       std::vector<Section> sections;
       for (const Piece& piece : from.pieces) {
@@ -75,7 +74,7 @@ class PreTokenizer {
     bool (*is_delimiter)(char32_t);
     SplitBehavior behavior;
 
-    [[nodiscard]] Pieces apply(Pieces from) const {
+    Pieces operator()(Pieces from) const {
       Pieces result;
       std::vector<Section> sections;
       for (const Piece& piece : from.pieces) {
@@ -117,14 +116,14 @@ class PreTokenizer {
     std::optional<Split> words;
     enum class Prefix : unsigned char { kNone, kSpace } prefix = Prefix::kNone;
 
-    [[nodiscard]] Pieces apply(Pieces from) const {
+    Pieces operator()(Pieces from) const {
       if (prefix == Prefix::kSpace) {
         from = rewrite(from, [](std::string_view piece, Piece::Place, std::string& text) {
           if (!piece.starts_with(' ')) text += ' ';
           text += piece;
         });
       }
-      if (words) from = words->apply(std::move(from));
+      if (words) from = (*words)(std::move(from));
       return rewrite(from, [](std::string_view piece, Piece::Place, std::string& text) {
         for (const char c : piece) append_utf8(text, kByteAlphabet.character[static_cast<std::uint8_t>(c)]);
       });
@@ -135,7 +134,7 @@ class PreTokenizer {
     Metaspace metaspace;
     std::optional<Split> split;
 
-    [[nodiscard]] Pieces apply(Pieces from) const {
+    Pieces operator()(Pieces from) const {
       const Pattern space(std::string(" "));
       from = rewrite(from, [&](std::string_view piece, Piece::Place place, std::string& text) {
         const std::string marked = space.replace_all(piece, metaspace.replacement);
@@ -144,10 +143,9 @@ class PreTokenizer {
         if (wanted && !marked.starts_with(metaspace.replacement)) text += metaspace.replacement;
         text += marked;
       });
-      return split ? split->apply(std::move(from)) : from;
+      return split ? (*split)(std::move(from)) : from;
     }
   };
-  using Step = std::variant<Split, SplitAt, ByteLevel, MarkSpaces>;
 
   static Split::Delimiter read_invert(const JsonView& view) {
     return view.get_or("invert", false) ? Split::Delimiter::kBetween : Split::Delimiter::kMatches;
@@ -164,30 +162,30 @@ class PreTokenizer {
       ByteLevel step;
       if (view.get_or("add_prefix_space", true)) step.prefix = ByteLevel::Prefix::kSpace;
       if (view.get_or("use_regex", true)) step.words = Split{Pattern(kGpt2Words, view.where()), SplitBehavior::kIsolated};
-      steps_.emplace_back(std::move(step));
+      steps_.push_back(std::move(step));
     } else if (type == "Split") {
-      steps_.emplace_back(Split{Pattern::read(view.at("pattern")), read_split_behavior(view.at("behavior")), read_invert(view)});
+      steps_.push_back(Split{Pattern::read(view.at("pattern")), read_split_behavior(view.at("behavior")), read_invert(view)});
     } else if (type == "Digits") {
       const bool individual = view.get_or("individual_digits", false);
-      steps_.emplace_back(SplitAt{unicode::is_numeric, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous});
+      steps_.push_back(SplitAt{unicode::is_numeric, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous});
     } else if (type == "Punctuation") {
       const auto behavior = view.contains("behavior") ? read_split_behavior(view.at("behavior")) : SplitBehavior::kIsolated;
-      steps_.emplace_back(SplitAt{unicode::is_punctuation, behavior});
+      steps_.push_back(SplitAt{unicode::is_punctuation, behavior});
     } else if (type == "Whitespace") {
       // \w and \s of Rust's regular expressions, not Oniguruma's: \w+|[^\w\s]+
-      steps_.emplace_back(Split{Pattern("[" + std::string(kRustWord) + "]+|[^" + std::string(kRustWord) + "\\s]+", view.where()),
+      steps_.push_back(Split{Pattern("[" + std::string(kRustWord) + "]+|[^" + std::string(kRustWord) + "\\s]+", view.where()),
                                 SplitBehavior::kRemoved, Split::Delimiter::kBetween});
     } else if (type == "WhitespaceSplit") {
-      steps_.emplace_back(SplitAt{unicode::is_white_space, SplitBehavior::kRemoved});
+      steps_.push_back(SplitAt{unicode::is_white_space, SplitBehavior::kRemoved});
     } else if (type == "BertPreTokenizer") {
-      steps_.emplace_back(SplitAt{unicode::is_white_space, SplitBehavior::kRemoved});
-      steps_.emplace_back(SplitAt{unicode::is_punctuation, SplitBehavior::kIsolated});
+      steps_.push_back(SplitAt{unicode::is_white_space, SplitBehavior::kRemoved});
+      steps_.push_back(SplitAt{unicode::is_punctuation, SplitBehavior::kIsolated});
     } else if (type == "CharDelimiterSplit") {
-      steps_.emplace_back(Split{Pattern::read(view.at("delimiter")), SplitBehavior::kRemoved});
+      steps_.push_back(Split{Pattern::read(view.at("delimiter")), SplitBehavior::kRemoved});
     } else if (type == "Metaspace") {
       MarkSpaces step{Metaspace::read(view), std::nullopt};
       if (view.get_or("split", true)) step.split = Split{Pattern(step.metaspace.replacement), SplitBehavior::kMergedWithNext};
-      steps_.emplace_back(std::move(step));
+      steps_.push_back(std::move(step));
     } else {
       throw Error(ErrorKind::kUnsupportedModel, view.where(), concat('"', type, '"'),
                   "Sequence, ByteLevel, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, BertPreTokenizer, "

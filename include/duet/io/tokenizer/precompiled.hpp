@@ -43,11 +43,11 @@ class Precompiled {
   }
 
   /// Every cluster of characters that the table has, else every character, replaced.
-  [[nodiscard]] std::string apply(std::string text) const {
+  [[nodiscard]] std::string apply(std::string_view text) const {
     constexpr std::size_t kLongCluster = 6;
     std::string result;
     for (std::size_t begin = 0; begin < text.size();) {
-      const std::string_view cluster = std::string_view(text).substr(begin, cluster_length(text, begin));
+      const std::string_view cluster = text.substr(begin, cluster_length(text, begin));
       begin += cluster.size();
       if (const auto whole = cluster.size() < kLongCluster ? find(cluster) : std::nullopt) {
         result += *whole;

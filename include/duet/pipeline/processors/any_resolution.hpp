@@ -81,13 +81,14 @@ class AnyResolutionProcessor : public Processor {
     input.add_picture(planned);
     one_->process(resize(picture, tile_, tile_, filter_), input.add_crop({tile_, tile_}));
     for (Index i = 0; i + 1 < planned.num_crops; ++i) {
-      const Index row = i / planned.tile_cols, col = i % planned.tile_cols;
-      const PictureSize tile{std::min(tile_, canvas.height() - row * tile_), std::min(tile_, canvas.width() - col * tile_)};
-      one_->process(window(canvas, row * tile_, col * tile_, tile), input.add_crop({tile_, tile_}));
+      const Index top = i / planned.tile_cols * tile_, left = i % planned.tile_cols * tile_;
+      PictureSize part{std::min(tile_, canvas.height() - top), std::min(tile_, canvas.width() - left)};
+      if (one_->output_size(part) != PictureSize{tile_, tile_}) part = {tile_, tile_};
+      one_->process(window(canvas, top, left, part), input.add_crop({tile_, tile_}));
     }
   }
-  /// The canvas, with the picture in its middle. Padding is as wide on both sides, so that a canvas may lack a pixel: its last tiles
-  /// are stretched by one then.
+  /// The canvas, with the picture in its middle. Padding is as wide on both sides, as the reference's: a canvas may lack a pixel, and
+  /// then its last tiles are stretched by one.
   [[nodiscard]] Image seen(const Image& picture) const override {
     if (!one_) throw Error(ErrorKind::kFileNotReadable, "preprocessor_config.json", "nothing", "one, to prepare images", "is the download complete?");
     const PictureSize canvas = plan({picture.height(), picture.width()}).resized, size = fitted({picture.height(), picture.width()}, canvas);

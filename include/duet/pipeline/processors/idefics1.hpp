@@ -63,6 +63,7 @@ class Idefics1Processor : public SingleViewProcessor {
     VisualInput input;
     const auto pixels = detail::find_argument(find, "pixel_values", 5, "[batch, pictures, channels, height, width]");
     for (Index i = 0; pixels && i < detail::stored_crops(*pixels); ++i) {
+      if (detail::is_padding_crop(*pixels, i)) continue;  // of a batch, which no row sees
       const PictureSize size = detail::stored_size(*pixels);
       input.add_picture({.original = size, .resized = size, .num_tokens = rules().tokens_per_image});
       detail::add_stored_crop(input, *pixels, i, size);

@@ -50,12 +50,12 @@ class Idefics3Processor : public Processor {
       const Index row = i / planned.tile_cols, col = i % planned.tile_cols;
       scale_.write(image, row * tile_, col * tile_, {tile_, tile_}, input.add_crop({tile_, tile_}));
     }
-    scale_.write(resize(image, tile_, tile_, filter_), input.add_crop({tile_, tile_}));
+    scale_.write(resize(image, tile_, tile_, filter_of(picture)), input.add_crop({tile_, tile_}));
   }
   [[nodiscard]] Image seen(const Image& picture) const override {
     const PictureSize size{picture.height(), picture.width()}, first = first_size(size), last = plan(size).resized;
-    const Image image = first == size ? picture : resize(picture, first.width, first.height, filter_);
-    return first == last ? image : resize(image, last.width, last.height, filter_);
+    const Image image = first == size ? picture : resize(picture, first.width, first.height, filter_of(picture));
+    return first == last ? image : resize(image, last.width, last.height, filter_of(picture));
   }
 
   [[nodiscard]] std::string expand(std::string_view text, std::span<const PicturePlan> pictures) const override {
@@ -82,6 +82,8 @@ class Idefics3Processor : public Processor {
   }
 
  private:
+  /// The reference takes grey pictures for pictures with a palette, whose pixels Pillow does not mix.
+  [[nodiscard]] Filter filter_of(const Image& picture) const noexcept { return picture.is_grey() ? Filter::kNearest : filter_; }
   static constexpr Index kLongestEdge = 4096;  // the reference's, whatever `size` says
 
   /// After the first resize, which keeps the aspect.

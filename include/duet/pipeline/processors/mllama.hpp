@@ -136,12 +136,12 @@ class MllamaProcessor : public Processor {
     if (pixels->shape[2] != max_tiles_) throw detail::wrong_argument("pixel_values", *pixels, concat(max_tiles_, " tiles a picture"));
     for (std::size_t i = 0; i < ids.values.size(); ++i) {
       const double id = ids.values[i];
-      if (id == 0.0) continue;
-      if (!(id >= 1.0 && id <= static_cast<double>(grids_.size()) && id == std::floor(id))) {
+      const PictureSize tile = detail::stored_size(*pixels);
+      if (!(id >= 0.0 && id <= static_cast<double>(grids_.size()) && id == std::floor(id))) {
         throw Error(ErrorKind::kInvalidArgument, concat("inputs.aspect_ratio_ids[", i, "]"), concat(id), concat("between 0 and ", grids_.size()));
       }
-      const Grid grid = grids_[static_cast<std::size_t>(id) - 1];
-      const PictureSize tile = detail::stored_size(*pixels);
+      // Padding stays: rows that see no picture see all there is.
+      const Grid grid = id == 0.0 ? Grid{0, 0} : grids_[static_cast<std::size_t>(id) - 1];
       const PictureSize size{grid.rows * tile.height, grid.cols * tile.width};
       input.add_picture(plan_of(size, grid, tile));
       for (Index k = 0; k < max_tiles_; ++k) detail::add_stored_crop(input, *pixels, static_cast<Index>(i) * max_tiles_ + k, tile);
