@@ -6,6 +6,7 @@
 
 #include "duet/kernels/attention.hpp"
 #include "duet/kernels/rope.hpp"
+#include "duet/kernels/row_tasks.hpp"
 #include "duet/layers/attention_taps.hpp"
 #include "duet/layers/extra_ranges.hpp"
 #include "duet/layers/kv_cache.hpp"
@@ -13,6 +14,12 @@
 #include "duet/layers/norms.hpp"
 
 namespace duet {
+
+/// How a checkpoint keeps the maps to queries, keys and values.
+enum class QkvLayout : unsigned char {
+  kApart,   ///< q_proj, k_proj and v_proj, or slices of one tensor in this order
+  kByHead,  ///< one qkv_proj whose outputs are [num_attention_heads, 3, head_dim] (Persimmon, GPT-NeoX)
+};
 
 struct AttentionConfig {
   Index hidden_size = 0;     ///< width of x, which asks, and of the result
@@ -26,6 +33,7 @@ struct AttentionConfig {
   bool head_norms = false;  ///< whether those are there that a recipe leaves to the checkpoint (OptionalNorm)
   Linear::Bias qkv_bias = Linear::Bias::kNone;
   Linear::Bias output_bias = Linear::Bias::kNone;
+  QkvLayout qkv_layout = QkvLayout::kApart;
 
   [[nodiscard]] kernels::AttentionShape shape() const noexcept {
     return {num_attention_heads, num_key_value_heads, head_dim, scale, soft_cap};
@@ -50,7 +58,10 @@ class Attention {
         k_norm_(head_norm(config, weights.scope("k_norm"))) {
     const Index query_size = config.num_attention_heads * config.head_dim;
     const Index key_size = config.num_key_value_heads * config.head_dim;
-    if (config.key_value_size == config.hidden_size) {
+    if (config.qkv_layout == QkvLayout::kByHead) {
+      DUET_ASSERT(config.num_key_value_heads == config.num_attention_heads, "every head has its own keys and values");
+      qkv_ = Linear::group(weights, {{"qkv_proj", 3 * query_size}}, config.hidden_size, config.qkv_bias);
+    } else if (config.key_value_size == config.hidden_size) {
       qkv_ = Linear::group(weights, {{"q_proj", query_size}, {"k_proj", key_size}, {"v_proj", key_size}},
                            config.hidden_size, config.qkv_bias);
     } else {
@@ -74,8 +85,12 @@ class Attention {
   [[nodiscard]] Heads project(ConstMatrixView x, const kernels::RotaryAngles& angles, Phase phase,
                               Workspace& workspace) const {
     const Heads heads{queries_for(x, workspace), keys_for(x, workspace), keys_for(x, workspace)};
-    const kernels::MatmulJob jobs[] = {qkv_[0].job(heads.q), qkv_[1].job(heads.k), qkv_[2].job(heads.v)};
-    kernels::matmul(x, jobs, phase, workspace);
+    if (config_.qkv_layout == QkvLayout::kByHead) {
+      project_by_head(x, heads, phase, workspace);
+    } else {
+      const kernels::MatmulJob jobs[] = {qkv_[0].job(heads.q), qkv_[1].job(heads.k), qkv_[2].job(heads.v)};
+      kernels::matmul(x, jobs, phase, workspace);
+    }
     prepare(q_norm_, heads.q, config_.num_attention_heads, angles, workspace);
     prepare(k_norm_, heads.k, config_.num_key_value_heads, angles, workspace);
     return heads;
@@ -137,6 +152,22 @@ class Attention {
   [[nodiscard]] MatrixView keys_for(ConstMatrixView y, Workspace& workspace) const {
     return workspace.matrix(y.rows(), config_.num_key_value_heads * config_.head_dim);
   }
+  /// One matmul, whose outputs are then sorted.
+  void project_by_head(ConstMatrixView x, const Heads& heads, Phase phase, Workspace& workspace) const {
+    const auto frame = workspace.frame();
+    const MatrixView fused = workspace.matrix(x.rows(), qkv_[0].out_features());  // [rows, num_attention_heads * 3 * head_dim]
+    qkv_[0].forward(x, fused, phase, workspace);
+    const Index head_dim = config_.head_dim;
+    kernels::for_each_row(x.rows(), fused.cols(), workspace, [&](Index i) {
+      const float* from = fused.row(i).data();
+      for (Index head = 0; head < config_.num_attention_heads; ++head) {
+        for (const MatrixView& to : {heads.q, heads.k, heads.v}) {
+          std::copy_n(from, head_dim, to.row(i).data() + head * head_dim);
+          from += head_dim;
+        }
+      }
+    });
+  }
   void prepare(const HeadNorm& norm, MatrixView x, Index num_heads, const kernels::RotaryAngles& angles,
                Workspace& workspace) const {
     if constexpr (!HeadNorm::kIdentity) {
@@ -148,7 +179,7 @@ class Attention {
 
   AttentionConfig config_;
   HeadNorm q_norm_, k_norm_;
-  std::vector<Linear> qkv_;  // q_proj, k_proj, v_proj
+  std::vector<Linear> qkv_;  // q_proj, k_proj, v_proj; or qkv_proj alone
   Linear o_proj_;
 };
 

@@ -39,6 +39,7 @@ struct DecoderConfig {
   Linear::Bias qkv_bias = Linear::Bias::kNone;
   Linear::Bias attention_output_bias = Linear::Bias::kNone;
   Linear::Bias mlp_bias = Linear::Bias::kNone;
+  QkvLayout qkv_layout = QkvLayout::kApart;
   LanguageHead head = LanguageHead::kOwn;
   float embedding_scale = 1.0f;          ///< of the token embeddings, not of image rows
   std::optional<float> attention_scale;  ///< absent: 1 / sqrt(head_dim)
@@ -66,11 +67,13 @@ struct DecoderConfig {
     config.head_norms = head_norms;
     config.qkv_bias = qkv_bias;
     config.output_bias = attention_output_bias;
+    config.qkv_layout = qkv_layout;
     return config;
   }
   [[nodiscard]] AttentionConfig cross_attention(Index layer) const {
     AttentionConfig config = attention(layer);
     config.head_norms = cross_attention_head_norms;
+    config.qkv_layout = QkvLayout::kApart;
     if (cross_attention_hidden_size > 0) config.key_value_size = cross_attention_hidden_size;
     return config;
   }

@@ -55,11 +55,15 @@ std::optional<T> read_nullable(const JsonView& config, std::string_view key, std
 
 /// What absent keys of a rotation stand for.
 struct RopeDefaults {
-  RopeDefaults(float theta, Index context = 0, Index original_context = 0)
-      : rope_theta(theta), max_position_embeddings(context), original_max_position_embeddings(original_context) {}
+  RopeDefaults(float theta, Index context = 0, Index original_context = 0, float rotary_part = 1.0f)
+      : rope_theta(theta),
+        max_position_embeddings(context),
+        original_max_position_embeddings(original_context),
+        partial_rotary_factor(rotary_part) {}
   float rope_theta;
   Index max_position_embeddings;
   Index original_max_position_embeddings;  ///< 0: max_position_embeddings
+  float partial_rotary_factor;
 };
 
 /// rope_theta, rope_scaling (old) or rope_parameters (new), which may hold one object for each type of layer.
@@ -74,7 +78,7 @@ inline RopeConfig read_rope(const JsonView& config, RopeDefaults defaults, std::
   // Older spellings of one type.
   if (rope.rope_type == "su" || (rope.rope_type == "yarn" && scaling.contains("short_factor"))) rope.rope_type = "longrope";
   if (rope.rope_type == "mrope") rope.rope_type = "default";
-  rope.partial_rotary_factor = scaling.get_or("partial_rotary_factor", config.get_or("partial_rotary_factor", 1.0f));
+  rope.partial_rotary_factor = scaling.get_or("partial_rotary_factor", config.get_or("partial_rotary_factor", defaults.partial_rotary_factor));
   rope.low_freq_factor = scaling.get_or("low_freq_factor", 1.0f);
   rope.high_freq_factor = scaling.get_or("high_freq_factor", 4.0f);
   rope.mrope_section = scaling.get_or<std::vector<Index>>("mrope_section", {});

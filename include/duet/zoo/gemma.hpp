@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+
 #include "duet/models/decoder.hpp"
 #include "duet/pipeline/chat_prompt.hpp"
 #include "duet/pipeline/session.hpp"

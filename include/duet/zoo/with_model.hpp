@@ -5,6 +5,7 @@
 #include "duet/io/json.hpp"
 #include "duet/zoo/gemma.hpp"
 #include "duet/zoo/llava.hpp"
+#include "duet/zoo/persimmon.hpp"
 #include "duet/zoo/vision_encoder_decoder.hpp"
 
 namespace duet {
@@ -33,6 +34,7 @@ auto with_family(const JsonView& config, Use&& use) {
   }
   if (type == "gemma") return use(TypeTag<Gemma>{});
   if (type == "gemma2" || type == "gemma3_text") return use(TypeTag<Gemma2>{});
+  if (type == "persimmon") return use(TypeTag<Persimmon>{});
   if (type == "vit") return use(TypeTag<Vit>{});
   if (type == "clip") return use(TypeTag<Clip>{});
   if (type == "clip_vision_model") return use(TypeTag<ClipVision>{});
@@ -52,7 +54,7 @@ auto with_family(const JsonView& config, Use&& use) {
     if (inner("encoder") == "clip_vision_model") return use(TypeTag<ClipGpt2>{});
     throw unknown("encoder.model_type", inner("encoder"), "vit or clip_vision_model");
   }
-  throw unknown("model_type", type, "one of gpt2, llama, mistral, phi3, qwen2, qwen3, gemma, gemma2, gemma3_text, vit, clip, clip_vision_model, clip_text_model, llava, vision-encoder-decoder");
+  throw unknown("model_type", type, "one of gpt2, llama, mistral, phi3, qwen2, qwen3, gemma, gemma2, gemma3_text, persimmon, vit, clip, clip_vision_model, clip_text_model, llava, vision-encoder-decoder");
 }
 
 }  // namespace duet

@@ -52,6 +52,38 @@ Matrix attended(const Attention<HeadNorm>& attention, ConstMatrixView x, Index s
   return out;
 }
 
+TEST(SelfAttention, OneMatrixByHeadIsThreeMatricesSorted) {
+  const TinyWeights apart, by_head;
+  const Matrix x = tiny_rows(9, 20);
+  AttentionConfig config = config_for(4, 4, Linear::Bias::kRequired);
+  const Attention<> three(config, Weights(apart).under("a"));
+  config.qkv_layout = QkvLayout::kByHead;
+  static_cast<void>(Attention<>(config, Weights(by_head).under("a")));  // makes the tensors
+  for (const auto& [part, width] : {std::pair<const char*, std::size_t>{".weight", 20}, {".bias", 1}}) {
+    std::vector<float>& fused = by_head.at(std::string("a.qkv_proj") + part);
+    for (std::size_t head = 0; head < 4; ++head) {
+      std::size_t which = 0;
+      for (const char* name : {"q_proj", "k_proj", "v_proj"}) {
+        const std::vector<float>& own = apart.at(std::string("a.") + name + part);
+        const auto from = own.begin() + static_cast<std::ptrdiff_t>(head * 6 * width);
+        std::copy_n(from, 6 * width, fused.begin() + static_cast<std::ptrdiff_t>((head * 3 + which++) * 6 * width));
+      }
+    }
+  }
+  by_head.at("a.o_proj.weight") = apart.at("a.o_proj.weight");
+  by_head.at("a.o_proj.bias") = apart.at("a.o_proj.bias");
+  const Attention<> one(config, Weights(by_head).under("a"));
+  for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
+    const Matrix expected = attended(three, x, 4, {}, phase), got = attended(one, x, 4, {}, phase);
+    for (Index i = 0; i < 9; ++i) {
+      for (Index j = 0; j < 20; ++j) EXPECT_EQ(got(i, j), expected(i, j)) << i << ", " << j;
+    }
+  }
+  int matrices = 0;
+  one.for_each_weight([&](const WeightMatrix&) { ++matrices; });
+  EXPECT_EQ(matrices, 2);
+}
+
 TEST(SelfAttention, AgreesWithTheReferenceForGroupsAndBiases) {
   const Matrix x = tiny_rows(9, 20);
   for (const auto& [heads, kv_heads] : {std::pair<Index, Index>{4, 4}, {4, 2}, {6, 1}}) {
