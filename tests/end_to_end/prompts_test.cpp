@@ -38,6 +38,7 @@ class Prompts : public ::testing::TestWithParam<std::string> {
 
 TEST_P(Prompts, BecomeTheReferencesIds) {
   if (!std::filesystem::exists(folder_.path() / "tokenizer.json")) GTEST_SKIP() << "no tokenizer for " << GetParam();
+  bool tried_one_too_many = false;
   for (const auto& one : data_.cases()) {
     if (!one.contains("input_ids")) continue;
     TempFolder changed;
@@ -48,8 +49,10 @@ TEST_P(Prompts, BecomeTheReferencesIds) {
     ASSERT_EQ(outcome.code, 0) << one["name"] << ": " << outcome.err;
     EXPECT_EQ(outcome.json()["prompt_ids"], one["input_ids"]) << one["name"];
     EXPECT_EQ(outcome.json()["image_tokens"], one["num_image_tokens"]) << one["name"];
+    if (tried_one_too_many) continue;
     const bool spelled = one["text"].get<std::string>().find(data_.head()["image_token"]) != std::string::npos;
     if (spelled && !one["images"].empty()) {
+      tried_one_too_many = true;
       EXPECT_TRUE(duet_program(arguments + " --image " + quoted(ReferencePrompts::images_of(one)[0])).is_clear_error()) << "one picture too many";
     }
   }
