@@ -57,6 +57,9 @@ void describe(const VisionLanguageModel<Vision, Projection, Text, Fusion>& model
   info.fusion = Fusion::kName;
   detail::describe_text(model.decoder(), info);
   detail::describe_vision(model.vision(), info);
+  if constexpr (requires { model.projector().num_tokens(model.vision().num_patches()); }) {
+    info.tokens_per_image = model.projector().num_tokens(model.vision().num_patches());
+  }
   if constexpr (requires { model.projector().for_each_weight([](const WeightMatrix&) {}); }) {
     model.projector().for_each_weight([&](const WeightMatrix& w) {
       info.vision_gflop += detail::gflop(static_cast<double>(info.tokens_per_image * w.in_features * w.out_features));
