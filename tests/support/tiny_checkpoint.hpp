@@ -233,6 +233,21 @@ inline Shapes tiny_gemma_shapes(const std::string& prefix, bool four_norms) {
   return shapes;
 }
 
+/// The image tower of BLIP and BLIP-2.
+inline Shapes tiny_blip_vision_shapes(const std::string& prefix) {
+  const std::string e = prefix + "embeddings.";
+  Shapes shapes{{e + "patch_embedding.weight", {12, 3, 4, 4}}, {e + "patch_embedding.bias", {12}}, {e + "class_embedding", {1, 1, 12}},
+                {e + "position_embedding", {1, 5, 12}}};
+  for (const char* layer : {"encoder.layers.0.", "encoder.layers.1."}) {
+    const std::string l = prefix + layer;
+    for (const char* norm : {"layer_norm1", "layer_norm2"}) add_norm(shapes, l + norm, 12);
+    add_linear(shapes, l + "self_attn.qkv", 12, 36), add_linear(shapes, l + "self_attn.projection", 12, 12);
+    add_linear(shapes, l + "mlp.fc1", 12, 20), add_linear(shapes, l + "mlp.fc2", 20, 12);
+  }
+  add_norm(shapes, prefix + "post_layernorm", 12);
+  return shapes;
+}
+
 /// One row of ids.
 inline ReferenceInputs tiny_text(std::vector<TokenId> ids = {3, 1, 4, 1, 5, 9, 2, 6}) {
   ReferenceInputs inputs;

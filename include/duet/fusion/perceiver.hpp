@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cmath>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -145,35 +144,6 @@ class Perceiver {
   std::vector<float> latents_;  // [num_latents, hidden_size]
   std::vector<Layer> layers_;   // [depth]
   typename Recipe::Norm norm_;
-};
-
-/// A picture projector that some checkpoints of a kind have; without it the features are the image tokens.
-template <class P>
-class OptionalProjector {
- public:
-  explicit OptionalProjector(Index size) : size_(size) {}
-  explicit OptionalProjector(P projector) : size_(projector.input_size()), projector_(std::move(projector)) {}
-
-  [[nodiscard]] Index input_size() const noexcept { return size_; }
-  [[nodiscard]] Index output_size() const noexcept { return projector_ ? projector_->output_size() : size_; }
-  [[nodiscard]] ImageRows project(const Features& features, const VisualInput& input, Workspace& workspace) const {
-    if (projector_) return projector_->project(features, input, workspace);
-    ImageRows result{Matrix::clone(features.rows), std::vector<ImageRows::Span>(static_cast<std::size_t>(input.num_pictures()))};
-    for (const Features::Crop& crop : features.crops) {
-      ImageRows::Span& span = result.spans[static_cast<std::size_t>(crop.picture)];
-      if (span.count == 0) span.begin = crop.begin;
-      span.count += crop.count;
-    }
-    return result;
-  }
-  template <class Visit>
-  void for_each_weight(Visit&& visit) const {
-    if (projector_) projector_->for_each_weight(visit);
-  }
-
- private:
-  Index size_;
-  std::optional<P> projector_;
 };
 
 }  // namespace duet

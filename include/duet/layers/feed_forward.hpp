@@ -14,11 +14,15 @@ struct FeedForwardConfig {
   std::string hidden_act;
   std::string_view hidden_act_key = "hidden_act";  ///< where config.json says so, for errors
   Linear::Bias bias = Linear::Bias::kNone;
+  Index output_size = 0;  ///< width of what comes out; 0: hidden_size
+
+  [[nodiscard]] Index out_features() const noexcept { return output_size > 0 ? output_size : hidden_size; }
 };
 
 /// out += down(act(up(x))): the plain transformer MLP.
 ///
-/// Shapes   x, out [rows, hidden_size]; weights up_proj [intermediate_size, hidden_size], down_proj the other way round
+/// Shapes   x [rows, hidden_size], out [rows, output_size]; weights up_proj [intermediate_size, hidden_size],
+///          down_proj [output_size, intermediate_size]
 /// Cost     4 · rows · hidden_size · intermediate_size FLOP; scratch rows · intermediate_size floats
 /// Source   Vaswani et al. 2017, 1706.03762, section 3.3
 template <class Activation = ConfiguredActivation>
@@ -27,7 +31,7 @@ class FeedForward {
   FeedForward(const FeedForwardConfig& config, const Weights& weights)
       : activation_(config.hidden_act_key, config.hidden_act),
         up_proj_(weights, "up_proj", config.hidden_size, config.intermediate_size, config.bias),
-        down_proj_(weights, "down_proj", config.intermediate_size, config.hidden_size, config.bias) {}
+        down_proj_(weights, "down_proj", config.intermediate_size, config.out_features(), config.bias) {}
 
   void forward(ConstMatrixView x, MatrixView out, kernels::Store store, Phase phase, Workspace& workspace) const {
     const auto frame = workspace.frame();
@@ -59,7 +63,7 @@ class GatedFeedForward {
       : activation_(config.hidden_act_key, config.hidden_act),
         gate_up_(Linear::group(weights, {{"gate_proj", config.intermediate_size}, {"up_proj", config.intermediate_size}},
                                config.hidden_size, config.bias)),
-        down_proj_(weights, "down_proj", config.intermediate_size, config.hidden_size, config.bias) {}
+        down_proj_(weights, "down_proj", config.intermediate_size, config.out_features(), config.bias) {}
 
   void forward(ConstMatrixView x, MatrixView out, kernels::Store store, Phase phase, Workspace& workspace) const {
     const auto frame = workspace.frame();

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "duet/layers/activation_choice.hpp"
+#include "duet/layers/feed_forward.hpp"
 #include "duet/layers/linear.hpp"
 
 namespace duet {
@@ -90,6 +91,37 @@ class MlpProjector {
  private:
   ActivationChoice<Activation> activation_;
   Linear linear_1_, linear_2_;
+};
+
+/// image tokens = down(act(gate(features)) ∘ up(features)): a projector that is a gated MLP (Idefics2's modality projection).
+///
+/// Shapes   features [n, input_size] → [n, output_size]; weights gate_proj and up_proj [intermediate_size, input_size], down_proj
+template <class Activation = ConfiguredActivation>
+class GatedMlpProjector {
+ public:
+  GatedMlpProjector(const ProjectorConfig& config, Index intermediate_size, const Weights& weights)
+      : input_size_(config.input_size),
+        output_size_(config.output_size),
+        feed_forward_({.hidden_size = config.input_size,
+                       .intermediate_size = intermediate_size,
+                       .hidden_act = config.projector_hidden_act,
+                       .bias = config.bias,
+                       .output_size = config.output_size},
+                      weights) {}
+
+  [[nodiscard]] Index input_size() const noexcept { return input_size_; }
+  [[nodiscard]] Index output_size() const noexcept { return output_size_; }
+  void project(ConstMatrixView features, MatrixView out, Workspace& workspace) const {
+    feed_forward_.forward(features, out, kernels::Store::kAssign, Phase::kPrefill, workspace);
+  }
+  template <class Visit>
+  void for_each_weight(Visit&& visit) const {
+    feed_forward_.for_each_weight(visit);
+  }
+
+ private:
+  Index input_size_, output_size_;
+  GatedFeedForward<Activation> feed_forward_;
 };
 
 }  // namespace duet

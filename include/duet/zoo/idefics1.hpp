@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "duet/fusion/perceiver.hpp"
+#include "duet/fusion/projector_combinations.hpp"
 #include "duet/pipeline/processors/idefics1.hpp"
 #include "duet/zoo/clip.hpp"
 #include "duet/zoo/llama.hpp"

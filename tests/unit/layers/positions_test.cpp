@@ -197,5 +197,46 @@ TEST(LearnedPositions, AddTheRowOfEachPosition) {
   }
 }
 
+TEST(LearnedPositions, MayKeepRowsBeforeTheFirstPositions) {
+  const TinyWeights weights;
+  const LearnedPositions positions({.hidden_size = 6, .max_position_embeddings = 5, .rope = {}, .offset = 2}, Weights(weights));
+  EXPECT_EQ(positions.num_positions(), 5);
+  const auto& table = weights.at("embed_positions.weight");
+  ASSERT_EQ(table.size(), 7u * 6u);
+  Matrix hidden(2, 6);
+  const Index at[] = {0, 4};
+  positions.embed(at, hidden);
+  for (Index i = 0; i < 2; ++i) {
+    for (Index j = 0; j < 6; ++j) EXPECT_EQ(hidden(i, j), table[static_cast<std::size_t>((at[i] + 2) * 6 + j)]);
+  }
+}
+
+TEST(LearnedOrSinusoidalPositions, AreTheOnesThatTheConfigNames) {
+  const TinyWeights weights;
+  PositionConfig config{.hidden_size = 7, .max_position_embeddings = 5, .rope = {}, .offset = 2};
+  const LearnedPositions learned(config, Weights(weights));
+  const LearnedOrSinusoidalPositions same(config, Weights(weights));
+  EXPECT_EQ(same.num_positions(), 5);
+  const Index at[] = {3};
+  Matrix one(1, 7), other(1, 7);
+  learned.embed(at, one);
+  same.embed(at, other);
+  EXPECT_EQ(values(one.view().row(0)), values(other.view().row(0)));
+
+  const TinyWeights none;
+  config.table = PositionTable::kSinusoidal;
+  const LearnedOrSinusoidalPositions waves(config, Weights(none));
+  EXPECT_FALSE(none.made("embed_positions.weight"));
+  EXPECT_EQ(waves.num_positions(), std::numeric_limits<Index>::max());
+  Matrix hidden(1, 7);
+  waves.embed(at, hidden);
+  for (Index i = 0; i < 3; ++i) {
+    const double angle = 5.0 * std::pow(10000.0, -static_cast<double>(i) / 2.0);
+    EXPECT_NEAR(hidden(0, i), std::sin(angle), 1e-6);
+    EXPECT_NEAR(hidden(0, 3 + i), std::cos(angle), 1e-6);
+  }
+  EXPECT_EQ(hidden(0, 6), 0.0f) << "an odd width leaves its last channel alone";
+}
+
 }  // namespace
 }  // namespace duet::testing

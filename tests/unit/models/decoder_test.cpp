@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include "duet/models/prediction_transform.hpp"
 #include "support/kernel_machine.hpp"
 #include "support/reference.hpp"
 #include "support/reference_layers.hpp"
@@ -237,6 +238,103 @@ TEST(Decoder, HeadsAreTiedOwnOrAbsent) {
   EXPECT_EQ(cost.head_weights, 0);
   EXPECT_EQ(cost.stack_weights, 3 * (16 * (32 + 16 + 16 + 32) + 3 * 16 * 20));
   EXPECT_EQ(cost.bytes, 4u * static_cast<std::uint64_t>(cost.stack_weights));
+}
+
+struct BertLike : DecoderRecipeDefaults {
+  using Norm = LayerNorm;
+  using FeedForward = duet::FeedForward<kernels::Gelu>;
+  using Position = LearnedPositions;
+  using NormOrder = NormAfter;
+  using EmbeddingNorm = OptionalNorm<LayerNorm>;
+  using FinalNorm = PredictionTransform;
+};
+
+TEST(Decoder, MayHaveNormsBehindEverythingAndATransformBeforeItsHead) {
+  const TinyWeights weights;
+  DecoderConfig config = small_config();
+  config.num_key_value_heads = 4;
+  config.head_dim = 4;
+  config.hidden_act = "gelu";
+  config.head = LanguageHead::kOwn;
+  config.head_bias = Linear::Bias::kRequired;
+  config.embedding_norm = true;
+  const auto decoder = build<Decoder<BertLike>>(config, weights);
+  const Trace got = run(decoder, kIds, {});
+
+  const Layers layers(weights);
+  Rows x;
+  std::vector<KeyRange> causal;
+  for (std::size_t i = 0; i < kIds.size(); ++i) {
+    x.emplace_back();
+    for (Index j = 0; j < 16; ++j) {
+      const auto value = [&](const char* table, Index row) { return static_cast<double>(weights.at(table)[static_cast<std::size_t>(row * 16 + j)]); };
+      x.back().push_back({value("embed_tokens.weight", kIds[i]) + value("embed_positions.weight", static_cast<Index>(i)), reference::kUnit});
+    }
+    causal.push_back({0, static_cast<Index>(i) + 1});
+  }
+  x = layers.layer_norm("embed_layernorm", x, config.norm_eps);
+  for (Index i = 0; i < 3; ++i) {
+    const Layers l = layers.scope("layers").scope(std::to_string(i));
+    x = l.layer_norm("input_layernorm", reference::sum(x, l.scope("self_attn").attention(x, x, causal, config.attention(i).shape())), config.norm_eps);
+    x = l.layer_norm("post_attention_layernorm", reference::sum(x, l.scope("mlp").feed_forward(x, reference::gelu)), config.norm_eps);
+  }
+  reference::expect_within(got.hidden, x);
+
+  Machine machine;
+  Matrix normed(6, 16), logits(6, 23);
+  decoder.normalize(got.hidden, normed, machine.workspace);
+  decoder.logits(normed, logits, Phase::kPrefill, machine.workspace);
+  x = layers.layer_norm("transform.norm", reference::map(layers.linear("transform.dense", x), reference::gelu), config.norm_eps);
+  Rows expected = layers.linear("lm_head", x);
+  for (reference::Row& row : expected) {
+    for (std::size_t j = 0; j < row.size(); ++j) row[j].value += static_cast<double>(weights.at("lm_head_bias")[j]);
+  }
+  reference::expect_within(logits, expected);
+
+  const TinyWeights bare;
+  config.embedding_norm = false;
+  static_cast<void>(build<Decoder<BertLike>>(config, bare));
+  EXPECT_FALSE(bare.made("embed_layernorm.weight"));
+}
+
+TEST(Decoder, IdsMayHaveEmbeddingsWithoutLogits) {
+  const TinyWeights weights;
+  DecoderConfig config = small_config();
+  config.num_embeddings = 31;
+  const auto decoder = build<Decoder<RotaryRecipe>>(config, weights);
+  EXPECT_EQ(decoder.num_embeddings(), 31);
+  EXPECT_EQ(decoder.vocab_size(), 23);
+  EXPECT_EQ(decoder.cost().head_weights, 23 * 16) << "a tied head leaves them out";
+  Matrix hidden(1, 16);
+  const TokenId placeholder[] = {30};
+  decoder.embed(placeholder, hidden);
+  EXPECT_EQ(hidden(0, 3), weights.at("embed_tokens.weight")[30 * 16 + 3]);
+}
+
+TEST(Decoder, IdsMayHaveEmbeddingsAndLogitsOfTheirOwn) {
+  for (const LanguageHead head : {LanguageHead::kTied, LanguageHead::kOwn}) {
+    const TinyWeights weights;
+    DecoderConfig config = small_config();
+    config.additional_vocab_size = 4;
+    config.head = head;
+    const auto decoder = build<Decoder<RotaryRecipe>>(config, weights);
+    EXPECT_EQ(decoder.vocab_size(), 27);
+    EXPECT_EQ(decoder.num_embeddings(), 27);
+    EXPECT_EQ(decoder.cost().head_weights, 27 * 16);
+    Matrix hidden(2, 16), logits(2, 27);
+    const TokenId ids[] = {22, 25};
+    decoder.embed(ids, hidden);
+    EXPECT_EQ(hidden(0, 3), weights.at("embed_tokens.weight")[22 * 16 + 3]);
+    EXPECT_EQ(hidden(1, 3), weights.at("additional_tokens.weight")[2 * 16 + 3]);
+    Machine machine;
+    decoder.logits(hidden, logits, Phase::kPrefill, machine.workspace);
+    const bool tied = head == LanguageHead::kTied;
+    const Layers layers(weights);
+    Rows expected = layers.linear(tied ? "embed_tokens" : "lm_head", rows_of(hidden));
+    const Rows more = layers.linear(tied ? "additional_tokens" : "additional_head", rows_of(hidden));
+    for (std::size_t i = 0; i < 2; ++i) expected[i].insert(expected[i].end(), more[i].begin(), more[i].end());
+    reference::expect_within(logits, expected);
+  }
 }
 
 /// The rows of a prompt behind the last layer, and their logits.
