@@ -74,11 +74,17 @@ inline DecoderConfig read_llama_config(const JsonView& config, const LlamaDefaul
   return result;
 }
 
-/// Sizes of the model_type that config.json names: of Llama, if it names none that is listed.
-inline DecoderConfig read_llama_config(const JsonView& config) {
+/// The row of the model_type that config.json names, or begins with (phi3_v, qwen2_vl): Llama's, if there is none.
+inline const LlamaDefaults& llama_defaults(const JsonView& config) {
   const auto type = config.get_or<std::string>("model_type", "llama");
-  const auto listed = std::ranges::find(kLlamaDefaults, type, &LlamaDefaults::model_type);
-  const LlamaDefaults& defaults = listed == std::end(kLlamaDefaults) ? kLlamaDefaults[0] : *listed;
+  const auto listed = std::ranges::find_if(kLlamaDefaults, [&](const LlamaDefaults& row) { return type.starts_with(row.model_type); });
+  return listed == std::end(kLlamaDefaults) ? kLlamaDefaults[0] : *listed;
+}
+
+/// Sizes of the model_type that config.json names.
+inline DecoderConfig read_llama_config(const JsonView& config) {
+  const LlamaDefaults& defaults = llama_defaults(config);
+  const std::string_view type = defaults.model_type;
   DecoderConfig result = read_llama_config(config, defaults);
   const bool is_qwen = type == "qwen2" || type == "qwen3";
   if (type == "qwen2") {
@@ -86,9 +92,9 @@ inline DecoderConfig read_llama_config(const JsonView& config) {
   } else if (type != "mistral" && type != "phi3") {
     result.qkv_bias = result.attention_output_bias = read_bias(config, "attention_bias", false);
   }
-  if (&defaults == &kLlamaDefaults[0]) result.mlp_bias = read_bias(config, "mlp_bias", false);
+  if (type == "llama") result.mlp_bias = read_bias(config, "mlp_bias", false);
   result.head_norms = type == "qwen3";
-  if (&defaults == &kLlamaDefaults[0]) return result;
+  if (type == "llama") return result;
   // Qwen's window is there on demand, and from a layer on; those of the others are everywhere.
   const std::optional<Index> fallback = defaults.sliding_window > 0 ? std::optional(defaults.sliding_window) : std::nullopt;
   const std::optional<Index> window = read_nullable(config, "sliding_window", fallback);
@@ -111,7 +117,7 @@ struct Llama {
   template <class Cross = NoCrossAttention>
   static Decoder<Recipe, Cross> load_decoder(const JsonView& config, const Weights& root,
                                              const Prefixes& body, std::string_view head) {
-    const bool fused = config.get_or<std::string>("model_type", "") == "phi3";
+    const bool fused = llama_defaults(config).model_type == "phi3";
     const std::span<const TensorName> names = fused ? std::span<const TensorName>(kPhi3Names) : std::span<const TensorName>();
     return {read_llama_config(config), first_under(root, body, "embed_tokens.weight", names), root.under(head)};
   }
