@@ -149,9 +149,13 @@ class VisionTransformer {
   /// rows inside the encoder, class token included,
   [[nodiscard]] Index rows_per_image() const noexcept { return num_patches() + kFirstRows; }
   /// and rows that come out.
-  [[nodiscard]] Index num_features() const noexcept { return num_features(config_); }
+  [[nodiscard]] Index num_features() const noexcept { return num_patches() + kept_rows(config_); }
   /// The same of an encoder that need not exist.
-  [[nodiscard]] static Index num_features(const VisionConfig& config) noexcept { return config.grid().size() + kept_rows(config); }
+  /// Errors  those of VisionConfig::check
+  [[nodiscard]] static Index num_features(const VisionConfig& config) {
+    config.check();
+    return config.grid().size() + kept_rows(config);
+  }
 
   /// Blocks that run: those above every wanted hidden state need not.
   [[nodiscard]] Index num_layers_run() const noexcept {

@@ -391,7 +391,7 @@ std::vector<NamedTensor> reference_forward(const ContrastiveModel<Vision, Text>&
     for (Index i = 0; i < images->rows(); ++i) {
       for (Index j = 0; j < texts->rows(); ++j) {
         const std::span<const float> a = std::as_const(*images).view().row(i), b = std::as_const(*texts).view().row(j);
-        per_image(i, j) = per_text(j, i) = model.logit_scale() * std::inner_product(a.begin(), a.end(), b.begin(), 0.0f);
+        per_image(i, j) = per_text(j, i) = model.logit_scale() * std::inner_product(a.begin(), a.end(), b.begin(), 0.0f) + model.logit_bias();
       }
     }
     record.add("logits_per_image", {per_image.rows(), per_image.cols()}, per_image);

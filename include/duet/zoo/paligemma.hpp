@@ -40,11 +40,9 @@ struct PaliGemmaOf {
   }
 
   static PromptRules rules(const JsonView& config) {
-    const VisionConfig vision = read_vision_config(config);
-    vision.check();
     PromptRules rules;
     rules.image_token_id = read_any<TokenId>(config, {"image_token_index", "image_token_id"}, 256000);
-    rules.tokens_per_image = VisionTransformer<SiglipVisionRecipe>::num_features(vision);
+    rules.tokens_per_image = VisionTransformer<SiglipVisionRecipe>::num_features(read_vision_config(config));
     rules.question_suffix = "\n";
     rules.caption_question = "caption en";
     return rules;

@@ -22,7 +22,7 @@ TEST(ImageClassifier, ReadsTheFirstRowOfEveryImage) {
 }
 
 TEST(ImageClassifier, MayReadMeans) {
-  const Matrix rows = reference::tiny_rows(7, 2);  // a class token and three patches, a class token and two
+  Matrix rows = reference::tiny_rows(7, 2);  // a class token and three patches, a class token and two
   const Features features{rows, {{0, 0, 4, 1, 3}, {1, 4, 3, 2, 1}}};
   const auto mean = [&](Index begin, Index count) {
     Matrix result(1, 2);

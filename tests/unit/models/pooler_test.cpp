@@ -14,7 +14,7 @@ using reference::Rows;
 using reference::rows_of;
 
 /// Two crops, of five and of three rows.
-Features two_crops(const Matrix& rows) { return {rows, {{0, 0, 5, 2, 2}, {1, 5, 3, 1, 3}}}; }
+Features two_crops(Matrix& rows) { return {rows, {{0, 0, 5, 2, 2}, {1, 5, 3, 1, 3}}}; }
 
 Rows first_rows(const Matrix& rows) {
   const Rows all = rows_of(rows);
@@ -23,7 +23,7 @@ Rows first_rows(const Matrix& rows) {
 
 TEST(Pooler, TakesTheFirstRowAsItIsOrThroughALayer) {
   const TinyWeights weights;
-  const Matrix rows = reference::tiny_rows(8, 6);
+  Matrix rows = reference::tiny_rows(8, 6);
   Machine machine;
   const auto pooled = [&](const Pooler& pooler) { return pooler.pool(two_crops(rows), machine.workspace); };
   reference::expect_within(pooled(Pooler()), first_rows(rows));
@@ -43,7 +43,7 @@ TEST(Pooler, MayAskAllRowsOfACrop) {
   attention.qkv_bias = attention.output_bias = Linear::Bias::kRequired;
   const TinyWeights weights;
   const Pooler pooler(AttentionPool(attention, {6, 10, "gelu", "hidden_act", Linear::Bias::kRequired}, 1e-6f, Weights(weights)));
-  const Matrix rows = reference::tiny_rows(8, 6);
+  Matrix rows = reference::tiny_rows(8, 6);
   Machine machine;
   const Matrix got = pooler.pool(two_crops(rows), machine.workspace);
   const Layers layers(weights);

@@ -67,7 +67,7 @@ TEST(LlavaConfig, FeaturesOfAnyLayers) {
   EXPECT_THAT(complaint([&] { with_layer({1, 2}); }), HasSubstr("linear_1.weight: got [12, 12], expected [12, 24]"));
   const TinyCheckpoint full = tiny().with({{"vision_feature_select_strategy", "full"}});
   EXPECT_EQ(full.run(prompt(20, 5)).at("projected").size(), 5u * 12u);
-  EXPECT_THAT(complaint([&] { full.run(prompt()); }), HasSubstr("4 image placeholders, expected 5"));
+  EXPECT_THAT(complaint([&] { full.run(prompt()); }), HasSubstr("4 image tokens, expected 5"));
 }
 
 TEST(LlavaConfig, WrongValuesAreErrors) {
@@ -76,6 +76,8 @@ TEST(LlavaConfig, WrongValuesAreErrors) {
   EXPECT_THAT(load({{"projector_hidden_act", "mish"}}), HasSubstr("projector_hidden_act"));
   EXPECT_THAT(load({{"text_config", {{"model_type", "opt"}}}}), HasSubstr("text_config.model_type: got \"opt\", expected gpt2, llama, mistral, phi3, qwen2 or qwen3"));
   EXPECT_THAT(load({{"vision_config", {{"model_type", "vit"}}}}), HasSubstr("vision_config.model_type: got \"vit\", expected clip_vision_model or siglip_vision_model"));
+  const Json no_patches{{"vision_config", {{"patch_size", 0}}}};
+  EXPECT_THROW(static_cast<void>(Llava::rules(JsonView(no_patches, "config.json"))), Error) << "rules are asked for before weights are";
   TinyCheckpoint without_bias = tiny().with({{"multimodal_projector_bias", false}});
   without_bias.shapes.erase("multi_modal_projector.linear_1.bias");
   without_bias.shapes.erase("multi_modal_projector.linear_2.bias");
