@@ -49,7 +49,8 @@ TEST(FuyuConfig, AbsentKeysAreTheReferencesDefaults) {
 
 TEST(FuyuConfig, WithoutATextConfigItsKeysStandAtTheTop) {
   TinyCheckpoint flat = fuyu().without("/text_config");
-  for (const auto& [key, value] : persimmon_config().items()) {
+  const Json text = persimmon_config();
+  for (const auto& [key, value] : text.items()) {
     if (key != "model_type") flat.config[key] = value;
   }
   EXPECT_EQ(logits(flat), logits(fuyu()));
