@@ -104,7 +104,7 @@ words.forEach((word, i) => {
 int attend(const AttendOptions& options) {
   const Progress progress("loading");
   const duet::Pipeline pipeline(load_model(options.model, load_options(options.weights, options.threads)));
-  const Image picture = Image::open(options.image);
+  const Image picture = pipeline.prompts().open(options.image);
   progress.say("looking");
   constexpr duet::Index kDefaultReply = 64;
   const duet::Index longest = options.max_new_tokens.value_or(pipeline.defaults().max_new_tokens.value_or(kDefaultReply));

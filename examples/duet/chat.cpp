@@ -75,7 +75,7 @@ int chat(const ChatOptions& options) {
         conversation.clear();
         images.clear();
       } else if (line.starts_with("/image ")) {
-        images.push_back(duet::Image::open(file_of(line)));
+        images.push_back(pipeline.prompts().open(file_of(line)));
       } else if (line.starts_with("/save ")) {
         conversation.save(file_of(line));
       } else if (line.starts_with("/load ")) {

@@ -24,7 +24,8 @@ struct RunOptions {
   duet::KeyValueFormat kv_format = duet::KeyValueFormat::kF32;
   int threads = 0;
   bool json = false;
-  bool raw = false;  ///< the prompt is the exact text
+  bool raw = false;      ///< the prompt is the exact text
+  bool dry_run = false;  ///< show the prompt's ids and do not run the model
 };
 int run(const RunOptions& options);
 
@@ -62,7 +63,11 @@ struct TemplateOptions {
 };
 int render_template(const TemplateOptions& options);
 
-int inspect(const std::string& model, bool json);
+struct InspectOptions {
+  std::string model, image_size;  ///< "WIDTHxHEIGHT": what a picture of that size becomes; empty: the checkpoint
+  bool json = false;
+};
+int inspect(const InspectOptions& options);
 
 struct CheckOptions {
   std::string model;

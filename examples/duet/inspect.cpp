@@ -1,3 +1,4 @@
+#include <charconv>
 #include <cstdio>
 #include <iostream>
 
@@ -5,8 +6,56 @@
 #include "load_model.hpp"
 #include "duet/kernels/kernel_table.hpp"
 
-int inspect(const std::string& folder, bool json) {
-  const auto model = load_model(folder);
+namespace {
+
+void print(const nlohmann::ordered_json& result) {
+  for (const auto& [key, value] : result.items()) {
+    if (key == "unused_tensors") continue;
+    std::printf("%-20s %s\n", key.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+  }
+}
+
+/// What a picture of a size becomes.
+int inspect_picture(const InspectOptions& options) {
+  const auto wrong = [&] {
+    return duet::Error(duet::ErrorKind::kInvalidArgument, "--image-size", options.image_size, "WIDTHxHEIGHT, as 640x480");
+  };
+  duet::PictureSize size;
+  const char *at = options.image_size.data(), *end = at + options.image_size.size();
+  for (duet::Index* edge : {&size.width, &size.height}) {
+    const auto [next, error] = std::from_chars(at, end, *edge);
+    if (error != std::errc() || *edge < 1 || *edge > duet::Image::kMaxPixels) throw wrong();
+    if (edge == &size.width ? next == end || *next != 'x' : next != end) throw wrong();
+    at = next + 1;
+  }
+  if (size.width > duet::Image::kMaxPixels / size.height) {
+    throw duet::Error(duet::ErrorKind::kInvalidArgument, "--image-size", options.image_size, duet::concat("at most ", duet::Image::kMaxPixels, " pixels"));
+  }
+  const auto processor = load_processor(options.model);
+  const duet::PicturePlan plan = processor->plan(size);
+  nlohmann::ordered_json result;
+  result["width"] = size.width;
+  result["height"] = size.height;
+  result["resized_width"] = plan.resized.width;
+  result["resized_height"] = plan.resized.height;
+  result["tiles"] = plan.num_crops;  // views of the whole among them
+  result["tile_rows"] = plan.tile_rows;
+  result["tile_cols"] = plan.tile_cols;
+  result["image_tokens"] = processor->rules().image_token_id ? processor->prompt_tokens(plan) : plan.num_tokens;
+  result["image_rows"] = plan.num_tokens;  // that the decoder reads: in a visual memory they are others than the prompt's tokens
+  if (options.json) {
+    std::cout << result.dump() << '\n';
+  } else {
+    print(result);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int inspect(const InspectOptions& options) {
+  if (!options.image_size.empty()) return inspect_picture(options);
+  const auto model = load_model(options.model);
   const duet::ModelInfo& info = model->info();
   nlohmann::ordered_json result;
   result["family"] = info.family;
@@ -40,14 +89,11 @@ int inspect(const std::string& folder, bool json) {
   }
   result["kernels"] = model->compute().kernels->name;
   result["unused_tensors"] = info.unused_tensors;
-  if (json) {
+  if (options.json) {
     std::cout << result.dump() << '\n';
     return 0;
   }
-  for (const auto& [key, value] : result.items()) {
-    if (key == "unused_tensors") continue;
-    std::printf("%-20s %s\n", key.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
-  }
+  print(result);
   std::printf("%-20s %zu\n", "unused_tensors", info.unused_tensors.size());
   for (const std::string& name : info.unused_tensors) std::printf("  %s\n", name.c_str());
   return 0;

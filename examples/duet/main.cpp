@@ -72,6 +72,7 @@ int main(int argc, char** argv) {
     c->add_option("--seed", run_options.seed, "The same seed gives the same text");
     c->add_option("--stop", run_options.stop, "End the reply before this text; may be given several times")->check(kNotEmpty);
     c->add_flag("--raw", run_options.raw, "The prompt is the exact text: no chat template, no wording around it")->needs(prompt);
+    c->add_flag("--dry-run", run_options.dry_run, "Show the prompt's ids, pictures expanded, and run nothing: needs no weights");
     c->add_flag("--json", run_options.json, "Print one JSON object");
     add_weights(c, run_options);
     add_kv(c, run_options);
@@ -111,7 +112,7 @@ int main(int argc, char** argv) {
     c->callback([&] { result = preprocess(preprocess_options); });
   }
   std::string model;
-  bool json = false;
+  InspectOptions inspect_options;
   {
     CLI::App* c = app.add_subcommand("tokenize", "One JSON string a line in, ids and decoded text out");
     c->add_option("MODEL", model, "Folder with tokenizer.json")->required();
@@ -125,10 +126,11 @@ int main(int argc, char** argv) {
     c->callback([&] { result = render_template(template_options); });
   }
   {
-    CLI::App* c = app.add_subcommand("inspect", "Say what a checkpoint is");
-    c->add_option("MODEL", model, "Checkpoint folder")->required();
-    c->add_flag("--json", json, "Print one JSON object");
-    c->callback([&] { result = inspect(model, json); });
+    CLI::App* c = app.add_subcommand("inspect", "Say what a checkpoint is, or what a picture becomes in it");
+    c->add_option("MODEL", inspect_options.model, "Checkpoint folder")->required();
+    c->add_option("--image-size", inspect_options.image_size, "WIDTHxHEIGHT of a picture, to plan it: needs no weights")->check(kNotEmpty);
+    c->add_flag("--json", inspect_options.json, "Print one JSON object");
+    c->callback([&] { result = inspect(inspect_options); });
   }
   CheckOptions check_options;
   {

@@ -54,7 +54,7 @@ Total score_text(const duet::Pipeline& pipeline, const std::string& text, Index 
 /// One line of a list: the picture and what is said of it.
 void score_line(const duet::Pipeline& pipeline, const duet::JsonView& line, const std::filesystem::path& folder, Total& total) {
   std::vector<duet::Image> images;
-  if (const auto file = line.get_or<std::string>("file", ""); !file.empty()) images.push_back(duet::Image::open(folder / file));
+  if (const auto file = line.get_or<std::string>("file", ""); !file.empty()) images.push_back(pipeline.prompts().open(folder / file));
   const std::string text = line.contains("text") ? line.get<std::string>("text") : line.at("captions").elements().at(0).as<std::string>();
   std::optional<std::string> prompt;
   if (line.contains("prompt")) prompt = line.get<std::string>("prompt");

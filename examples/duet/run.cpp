@@ -1,13 +1,49 @@
 #include <chrono>
 #include <cstdio>
 #include <iostream>
+#include <span>
 
 #include "commands.hpp"
 #include "duet/pipeline/conversation.hpp"
 #include "load_model.hpp"
 #include "progress.hpp"
 
+namespace {
+
+/// Ids of the prompt with its pictures.
+std::vector<duet::TokenId> encode(const RunOptions& options, const duet::PromptEncoder& prompts, std::span<const duet::PicturePlan> plans) {
+  if (!options.prompt_ids.empty()) return options.prompt_ids;
+  const auto prompt = options.prompt ? std::optional<std::string_view>(*options.prompt) : std::nullopt;
+  return options.raw ? prompts.encode_exactly(*prompt, plans) : prompts.encode_turn(prompt, plans, duet::PromptEncoder::Turn::kFirst);
+}
+
+/// What the model would read; needs no weights.
+int show_prompt(const RunOptions& options) {
+  const duet::PromptEncoder prompts = load_prompts(options.model);
+  std::vector<duet::Image> images;
+  for (const std::string& path : options.images) images.push_back(prompts.open(path));
+  const std::vector<duet::PicturePlan> plans = prompts.plans(images);
+  const std::vector<duet::TokenId> ids = encode(options, prompts, plans);
+  duet::Index image_tokens = 0;
+  for (const duet::PicturePlan& plan : plans) {
+    image_tokens += prompts.rules().image_token_id ? prompts.processor().prompt_tokens(plan) : plan.num_tokens;
+  }
+  if (options.json) {
+    nlohmann::ordered_json result;
+    result["prompt_ids"] = ids;
+    result["image_tokens"] = image_tokens;
+    std::cout << result.dump() << '\n';
+    return 0;
+  }
+  for (const duet::TokenId id : ids) std::cout << id << ' ';
+  std::cout << '\n' << ids.size() << " tokens, " << image_tokens << " of images\n";
+  return 0;
+}
+
+}  // namespace
+
 int run(const RunOptions& options) {
+  if (options.dry_run) return show_prompt(options);
   using duet::Index;
   constexpr Index kDefaultReply = 256;  // where neither the user nor the checkpoint says how long
   const Progress progress("loading");
@@ -18,15 +54,9 @@ int run(const RunOptions& options) {
   pipeline.require_text_model();
   progress.say("reading pictures");
   std::vector<duet::Image> images;
-  for (const std::string& path : options.images) images.push_back(duet::Image::open(path));
+  for (const std::string& path : options.images) images.push_back(pipeline.prompts().open(path));
   const auto num_images = static_cast<Index>(images.size());
-  const std::vector<duet::TokenId> ids = [&] {
-    if (!options.prompt_ids.empty()) return options.prompt_ids;
-    const auto prompt = options.prompt ? std::optional<std::string_view>(*options.prompt) : std::nullopt;
-    const duet::PromptEncoder& prompts = pipeline.prompts();
-    const std::vector<duet::PicturePlan> plans = prompts.plans(images);
-    return options.raw ? prompts.encode_exactly(*prompt, plans) : prompts.encode_turn(prompt, plans, duet::PromptEncoder::Turn::kFirst);
-  }();
+  const std::vector<duet::TokenId> ids = encode(options, pipeline.prompts(), pipeline.prompts().plans(images));
 
   duet::ReplyOptions reply_options;
   reply_options.temperature = options.temperature;

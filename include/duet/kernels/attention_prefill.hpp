@@ -82,11 +82,12 @@ struct PrefillKernel {
       if (slots.begin >= slots.end) continue;
       const FloatPage floats = float_page<V>(tile->job->kv, page, tile->kv_head, tile->page);
       score<V>(*tile, floats, slots);
+      if (tile->shape->soft_cap > 0.0f) cap_scores<V>(*tile, slots);
+      if (slots.cover == Cover::kPart) hide_scores<V>(*tile, slots, lanes);
+      weigh<V>(*tile, slots, lanes);
       if (slots.cover == Cover::kWhole) {
-        weigh<V, Cover::kWhole>(*tile, slots, lanes);
         add_values<V, Cover::kWhole>(*tile, floats, slots, lanes);
       } else {
-        weigh<V, Cover::kPart>(*tile, slots, lanes);
         add_values<V, Cover::kPart>(*tile, floats, slots, lanes);
       }
     }
@@ -200,20 +201,37 @@ struct PrefillKernel {
     return (V::load(lanes.begin + lane) <= slot) & (slot < V::load(lanes.end + lane));
   }
 
-  template <class V, Cover cover>
+  template <class V>
+  DUET_INLINE static void cap_scores(const PrefillTile& tile, PageSlots slots) noexcept {
+    const V cap(tile.shape->soft_cap);
+    for (Index j = slots.begin; j < slots.end; ++j) {
+      for (Index lane = 0; lane < tile.num_pairs; lane += V::kWidth) {
+        float* const score = tile.scores + j * kLanes + lane;
+        (cap * tanh(V::load(score) / cap)).store(score);
+      }
+    }
+  }
+
+  /// −inf where a lane does not see a slot.
+  template <class V>
+  DUET_INLINE static void hide_scores(const PrefillTile& tile, PageSlots slots, const LaneStates& lanes) noexcept {
+    const V lowest(-std::numeric_limits<float>::infinity());
+    for (Index j = slots.begin; j < slots.end; ++j) {
+      for (Index lane = 0; lane < tile.num_pairs; lane += V::kWidth) {
+        float* const score = tile.scores + j * kLanes + lane;
+        select(sees<V>(lanes, lane, j), V::load(score), lowest).store(score);
+      }
+    }
+  }
+
+  template <class V>
   DUET_INLINE static void weigh(const PrefillTile& tile, PageSlots slots, LaneStates& lanes) noexcept {
-    const V lowest(-std::numeric_limits<float>::infinity()), cap(tile.shape->soft_cap);
-    for (Index lane = 0; lane < num_vectors(tile, V::kWidth) * V::kWidth; lane += V::kWidth) {
+    const V lowest(-std::numeric_limits<float>::infinity());
+    for (Index lane = 0; lane < tile.num_pairs; lane += V::kWidth) {
       float* const scores = tile.scores + lane;
       const V before = V::load(lanes.most + lane);
       V most = before;
-      for (Index j = slots.begin; j < slots.end; ++j) {
-        V s = V::load(scores + j * kLanes);
-        if (tile.shape->soft_cap > 0.0f) s = cap * tanh(s / cap);
-        if constexpr (cover == Cover::kPart) s = select(sees<V>(lanes, lane, j), s, lowest);
-        if (cover == Cover::kPart || tile.shape->soft_cap > 0.0f) s.store(scores + j * kLanes);
-        most = max(most, s);
-      }
+      for (Index j = slots.begin; j < slots.end; ++j) most = max(most, V::load(scores + j * kLanes));
       // A lane that has seen nothing yet, or nothing but −inf, must not take −inf from −inf.
       const V base = select(lowest < most, most, V(0.0f));
       V sum(0.0f);

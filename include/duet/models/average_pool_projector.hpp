@@ -27,6 +27,9 @@ class AveragePoolProjector {
   [[nodiscard]] Index input_size() const noexcept { return linear_.input_size(); }
   [[nodiscard]] Index output_size() const noexcept { return linear_.output_size(); }
 
+  /// Image tokens of a crop, however many patches it has.
+  [[nodiscard]] Index num_tokens(Index) const noexcept { return edge_ * edge_; }
+
   [[nodiscard]] ImageRows project(const Features& features, const VisualInput& input, Workspace& workspace) const {
     const Index tokens = edge_ * edge_, num_crops = static_cast<Index>(features.crops.size());
     ImageRows result;

@@ -11,6 +11,7 @@
 #include "duet/layers/embedding.hpp"
 #include "duet/layers/patch_embedding.hpp"
 #include "duet/models/stages.hpp"
+#include "duet/models/vision_cost.hpp"
 #include "duet/models/visual_input.hpp"
 
 namespace duet {
@@ -197,6 +198,18 @@ class MllamaVision {
   void for_each_weight(Visit&& visit) const {
     for (const auto& block : local_) block.for_each_weight(visit);
     for (const auto& block : global_) block.for_each_weight(visit);
+  }
+
+  /// Every row of a picture, padding included, passes all blocks.
+  [[nodiscard]] VisionCost cost() const noexcept {
+    const MllamaVisionConfig& c = config_;
+    const Index layers = c.num_hidden_layers + c.num_global_layers;
+    double weights = 0;
+    for_each_weight([&](const WeightMatrix& w) { weights += static_cast<double>(w.in_features * w.out_features); });
+    const auto rows = static_cast<double>(sequence_rows()), width = static_cast<double>(c.hidden_size);
+    const double patches = static_cast<double>(c.max_num_tiles * c.num_patches() * c.num_channels * c.patch_size * c.patch_size) * width;
+    return {c.num_channels, {c.image_size, c.image_size}, c.patch_size, c.hidden_size, layers, num_features(),
+            rows * (weights + 2.0 * rows * width * static_cast<double>(layers)) + patches};
   }
 
  private:

@@ -28,6 +28,9 @@ class PixelShuffleProjector {
   [[nodiscard]] Index input_size() const noexcept { return input_size_; }
   [[nodiscard]] Index output_size() const noexcept { return linear_.output_size(); }
 
+  /// Image tokens of a crop with so many patches.
+  [[nodiscard]] Index num_tokens(Index patches) const noexcept { return patches / (scale_ * scale_); }
+
   [[nodiscard]] ImageRows project(const Features& features, const VisualInput& input, Workspace& workspace) const {
     ImageRows result;
     result.spans.resize(static_cast<std::size_t>(input.num_pictures()));

@@ -7,6 +7,7 @@
 #include "duet/kernels/patchify.hpp"
 #include "duet/layers/linear.hpp"
 #include "duet/models/stages.hpp"
+#include "duet/models/vision_cost.hpp"
 #include "duet/models/visual_input.hpp"
 
 namespace duet {
@@ -74,6 +75,11 @@ class RawPatches {
                         features.rows.rows(features.crops[i].begin, features.crops[i].count));
     }
     return features;
+  }
+
+  /// Pixels as they are cost nothing.
+  [[nodiscard]] VisionCost cost() const noexcept {
+    return {config_.num_channels, {config_.image_size, config_.image_size}, config_.patch_size, hidden_size(), 0, num_features(), 0.0};
   }
 
  private:

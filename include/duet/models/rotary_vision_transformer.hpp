@@ -10,6 +10,7 @@
 #include "duet/layers/patch_embedding.hpp"
 #include "duet/models/patch_windows.hpp"
 #include "duet/models/stages.hpp"
+#include "duet/models/vision_cost.hpp"
 #include "duet/models/visual_input.hpp"
 
 namespace duet {
@@ -169,6 +170,18 @@ class RotaryVisionTransformer {
     observe(Stage::kVisionOut, 0, ConstMatrixView(hidden));
     if (config_.feature_layers.empty()) put_back(hidden, places, features.rows);
     return features;
+  }
+
+  /// In windows a row reads a window's rows alone.
+  [[nodiscard]] VisionCost cost() const {
+    const RotaryVisionConfig& c = config_;
+    const auto rows = static_cast<double>(num_features()), width = static_cast<double>(c.hidden_size);
+    const auto edge = static_cast<double>(c.window_cells() * c.spatial_merge_size);
+    const double window = c.window_size == 0 ? rows : std::min(rows, edge * edge);
+    double pairs = 0;  // of rows that see one another, in all layers
+    for (Index i = 0; i < num_layers_run(); ++i) pairs += rows * (c.sees_all(i) ? rows : window);
+    return {c.num_channels, {c.image_size, c.image_size}, c.patch_size, c.hidden_size, c.num_hidden_layers,
+            num_features() / (c.spatial_merge_size * c.spatial_merge_size), rows * static_cast<double>(weights_per_row()) + 2.0 * pairs * width};
   }
 
  private:

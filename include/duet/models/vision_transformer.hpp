@@ -10,6 +10,7 @@
 #include "duet/layers/patch_embedding.hpp"
 #include "duet/layers/patch_positions.hpp"
 #include "duet/models/stages.hpp"
+#include "duet/models/vision_cost.hpp"
 #include "duet/models/visual_input.hpp"
 
 namespace duet {
@@ -162,35 +163,20 @@ class VisionTransformer {
 
   /// Encodes the crops. The rows live in the workspace until the caller's frame ends.
   /// Errors  kShapeMismatch for crops smaller than a patch or of other channels
+  /// Cost    scratch for about kRowsAtOnce rows, or for the largest crop: the others follow, unless an observer looks
   template <class Observer = NoObserver>
   [[nodiscard]] Features encode(const VisualInput& input, Workspace& workspace, Observer&& observe = {}) const {
     Features features;
     const std::vector<RowGroup> groups = lay_out(input, features);
-    const Index rows = groups.empty() ? 0 : groups.back().begin + groups.back().count;
-    const Index num_features = groups.empty() ? 0 : features.crops.back().begin + features.crops.back().count;
-    features.rows = workspace.matrix(num_features, hidden_size());
-    const auto frame = workspace.frame();
-    const MatrixView hidden = workspace.matrix(rows, config_.hidden_size);
-    const kernels::RotaryAngles angles{workspace.matrix(rows, positions_.num_pairs()), workspace.matrix(rows, positions_.num_pairs())};
-    embed(input, groups, features, hidden, angles, workspace);
-    observe(Stage::kVisionEmbeds, 0, ConstMatrixView(hidden));
-    if constexpr (!Recipe::StemNorm::kIdentity) stem_norm_.forward(hidden, hidden, workspace);
-    const std::vector<RowGroup> seen = with_everything_visible(groups, workspace);
-    take(hidden, 0, groups, features);
-    const Index last = num_layers_run();
-    for (Index i = 0; i < last; ++i) {
-      blocks_[static_cast<std::size_t>(i)].forward(hidden, seen, angles, workspace);
-      observe(Stage::kVisionLayer, i, ConstMatrixView(hidden));
-      take(hidden, i + 1, groups, features);
+    features.rows = workspace.matrix(features.crops.empty() ? 0 : features.crops.back().begin + features.crops.back().count, hidden_size());
+    for (std::size_t first = 0, end = 0; first < groups.size(); first = end) {
+      const auto fits = [&](const RowGroup& group) {
+        return std::decay_t<Observer>::kLooks || group.begin + group.count - groups[first].begin <= kRowsAtOnce;
+      };
+      for (end = first + 1; end < groups.size() && fits(groups[end]);) ++end;
+      const auto frame = workspace.frame();
+      run(input, std::span(groups).subspan(first, end - first), first, features, workspace, observe);
     }
-    if (last < config_.num_hidden_layers) return features;
-    if constexpr (Recipe::OutputNorm::kIdentity) {
-      observe(Stage::kVisionOut, 0, ConstMatrixView(hidden));
-    } else if (config_.feature_layers.empty() || std::decay_t<Observer>::kLooks) {
-      output_norm_.forward(hidden, hidden, workspace);
-      observe(Stage::kVisionOut, 0, ConstMatrixView(hidden));
-    }
-    if (config_.feature_layers.empty()) copy_rows(hidden, groups, features, features.rows);
     return features;
   }
   /// Calls visit(weight) for every matrix.
@@ -199,7 +185,20 @@ class VisionTransformer {
     for (const auto& block : blocks_) block.for_each_weight(visit);
   }
 
+  [[nodiscard]] VisionCost cost() const noexcept {
+    const VisionConfig& c = config_;
+    const auto rows = static_cast<double>(rows_per_image()), width = static_cast<double>(c.hidden_size);
+    double weights = 0;
+    for_each_weight([&](const WeightMatrix& w) { weights += static_cast<double>(w.in_features * w.out_features); });
+    const double run = c.num_hidden_layers == 0 ? 0.0 : static_cast<double>(num_layers_run()) / static_cast<double>(c.num_hidden_layers);
+    const double patches = static_cast<double>(num_patches() * c.num_channels * c.patch_size * c.patch_size) * width;
+    return {c.num_channels, {c.image_size, c.width()}, c.patch_size, c.hidden_size, c.num_hidden_layers, num_features(),
+            run * rows * weights + 2.0 * static_cast<double>(num_layers_run()) * rows * rows * width + patches};
+  }
+
  private:
+  static constexpr Index kRowsAtOnce = 2048;  // enough for matmuls at full speed, and few enough to stay in cache between layers
+
   /// Rows before the patches that come out.
   [[nodiscard]] static Index kept_rows(const VisionConfig& config) noexcept {
     return config.feature_rows == FeatureRows::kPatches ? 0 : kFirstRows;
@@ -230,15 +229,42 @@ class VisionTransformer {
     return groups;
   }
 
+  /// Encodes neighbouring crops, the first of which is crop `first`.
+  template <class Observer>
+  void run(const VisualInput& input, std::span<const RowGroup> some, std::size_t first, const Features& features, Workspace& workspace,
+           Observer& observe) const {
+    const std::vector<RowGroup> groups = moved_to_front(some, workspace);
+    const auto crops = std::span(features.crops).subspan(first, groups.size());
+    const Index rows = groups.empty() ? 0 : groups.back().begin + groups.back().count;
+    const MatrixView hidden = workspace.matrix(rows, config_.hidden_size);
+    const kernels::RotaryAngles angles{workspace.matrix(rows, positions_.num_pairs()), workspace.matrix(rows, positions_.num_pairs())};
+    embed(input, groups, first, crops, hidden, angles, workspace);
+    observe(Stage::kVisionEmbeds, 0, ConstMatrixView(hidden));
+    if constexpr (!Recipe::StemNorm::kIdentity) stem_norm_.forward(hidden, hidden, workspace);
+    take(hidden, 0, groups, crops, features.rows);
+    const Index last = num_layers_run();
+    for (Index i = 0; i < last; ++i) {
+      blocks_[static_cast<std::size_t>(i)].forward(hidden, groups, angles, workspace);
+      observe(Stage::kVisionLayer, i, ConstMatrixView(hidden));
+      take(hidden, i + 1, groups, crops, features.rows);
+    }
+    if (last < config_.num_hidden_layers) return;
+    if constexpr (!Recipe::OutputNorm::kIdentity) {
+      if (config_.feature_layers.empty() || std::decay_t<Observer>::kLooks) output_norm_.forward(hidden, hidden, workspace);
+    }
+    observe(Stage::kVisionOut, 0, ConstMatrixView(hidden));
+    if (config_.feature_layers.empty()) copy_rows(hidden, groups, crops, features.rows);
+  }
+
   /// [class token, patches] + positions, which are made once for every size.
-  void embed(const VisualInput& input, std::span<const RowGroup> groups, const Features& features, MatrixView hidden,
-             const kernels::RotaryAngles& angles, Workspace& workspace) const {
+  void embed(const VisualInput& input, std::span<const RowGroup> groups, std::size_t first, std::span<const Features::Crop> crops,
+             MatrixView hidden, const kernels::RotaryAngles& angles, Workspace& workspace) const {
     std::vector<std::pair<GridSize, ConstMatrixView>> tables;
     for (std::size_t i = 0; i < groups.size(); ++i) {
-      const GridSize grid{features.crops[i].grid_rows, features.crops[i].grid_cols};
+      const GridSize grid{crops[i].grid_rows, crops[i].grid_cols};
       const MatrixView rows = hidden.rows(groups[i].begin, groups[i].count);
-      const PictureSize size = input.crops[i].size;
-      patch_embedding_.forward(input.crop(static_cast<Index>(i)), size.height, size.width, rows.rows(kFirstRows, grid.size()), workspace);
+      const PictureSize size = input.crops[first + i].size;
+      patch_embedding_.forward(input.crop(static_cast<Index>(first + i)), size.height, size.width, rows.rows(kFirstRows, grid.size()), workspace);
       std::ranges::copy(class_embedding_, rows.data());
       auto known = std::ranges::find(tables, grid, [](const auto& entry) { return entry.first; });
       if (known == tables.end()) known = tables.insert(known, {grid, positions_.table(grid, workspace)});
@@ -249,27 +275,28 @@ class VisionTransformer {
     }
   }
 
-  /// The groups, every row of which sees all of its own.
-  [[nodiscard]] static std::vector<RowGroup> with_everything_visible(std::vector<RowGroup> groups, Workspace& workspace) {
+  /// The groups, the first of which begins with row 0; every row sees all of its own.
+  [[nodiscard]] static std::vector<RowGroup> moved_to_front(std::span<const RowGroup> some, Workspace& workspace) {
+    std::vector<RowGroup> groups(some.begin(), some.end());
     for (RowGroup& group : groups) {
       const auto visible = workspace.array<kernels::KeyRange>(group.count);
       std::ranges::fill(visible, kernels::KeyRange{0, group.count});
+      group.begin -= some.front().begin;
       group.visible = visible;
     }
     return groups;
   }
 
   /// Copies hidden state `index` to its place among the features, if it is wanted.
-  void take(ConstMatrixView hidden, Index index, std::span<const RowGroup> groups, const Features& features) const {
+  void take(ConstMatrixView hidden, Index index, std::span<const RowGroup> groups, std::span<const Features::Crop> crops, MatrixView out) const {
     for (std::size_t k = 0; k < config_.feature_layers.size(); ++k) {
       if (resolved(config_.feature_layers[k]) != index) continue;
-      copy_rows(hidden, groups, features, features.rows.cols(static_cast<Index>(k) * config_.hidden_size, config_.hidden_size));
+      copy_rows(hidden, groups, crops, out.cols(static_cast<Index>(k) * config_.hidden_size, config_.hidden_size));
     }
   }
-  static void copy_rows(ConstMatrixView hidden, std::span<const RowGroup> groups, const Features& features, MatrixView out) {
+  static void copy_rows(ConstMatrixView hidden, std::span<const RowGroup> groups, std::span<const Features::Crop> crops, MatrixView out) {
     for (std::size_t i = 0; i < groups.size(); ++i) {
-      const Features::Crop& crop = features.crops[i];
-      copy(hidden.rows(groups[i].begin + groups[i].count - crop.count, crop.count), out.rows(crop.begin, crop.count));
+      copy(hidden.rows(groups[i].begin + groups[i].count - crops[i].count, crops[i].count), out.rows(crops[i].begin, crops[i].count));
     }
   }
 

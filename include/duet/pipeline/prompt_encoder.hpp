@@ -29,6 +29,9 @@ class PromptEncoder {
   [[nodiscard]] const PromptRules& rules() const noexcept { return processor_->rules(); }
   [[nodiscard]] const Tokenizer* tokenizer() const noexcept { return tokenizer_ ? &*tokenizer_ : nullptr; }
 
+  /// A picture as the family sees it: what becomes of transparency differs.
+  /// Errors  those of Image::open
+  [[nodiscard]] Image open(const std::filesystem::path& picture) const { return Image::open(picture, processor_->alpha()); }
   /// What pictures become.
   /// Errors  those of Processor::plan
   [[nodiscard]] std::vector<PicturePlan> plans(std::span<const Image> pictures) const {

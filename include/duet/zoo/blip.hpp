@@ -59,6 +59,8 @@ inline constexpr TensorName kBlipTextNames[] = {
 /// every layer. Method B.
 struct Blip {
   static constexpr std::string_view kName = "BLIP";
+  static constexpr std::array kModelTypes{ModelType{"blip"}};
+  static constexpr FamilyCard kCard{"ViT", "", "BERT"};
   using TextDecoder = Decoder<BertRecipe, CrossAttention<InsideBlock>>;
   using Model = VisionLanguageModel<VisionTransformer<VitRecipe>, IdentityOrLinear, TextDecoder, CrossAttentionFusion>;
 

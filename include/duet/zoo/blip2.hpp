@@ -30,6 +30,8 @@ inline constexpr TensorName kQFormerNames[] = {
 /// the text. Method A, for all the cross-attention in its projector.
 struct Blip2 {
   static constexpr std::string_view kName = "BLIP-2";
+  static constexpr auto kModelTypes = with_text("blip-2", {}, Opt::kModelTypes);
+  static constexpr FamilyCard kCard{"ViT", "Q-Former, linear", "OPT"};
   using Model = VisionLanguageModel<VisionTransformer<VitRecipe>, QFormer, Decoder<OptRecipe>, EmbeddingFusion>;
 
   static Model load(const JsonView& config, const Weights& root) {

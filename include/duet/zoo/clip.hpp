@@ -95,6 +95,8 @@ inline DecoderConfig read_clip_text_config(const JsonView& config, const TextTow
 /// CLIP's image tower, alone or as the encoder of another family.
 struct ClipVision {
   static constexpr std::string_view kName = "CLIP vision";
+  static constexpr std::array kModelTypes{ModelType{"clip_vision_model"}};
+  static constexpr FamilyCard kCard{"CLIP", "", ""};
   using Recipe = ClipVisionRecipe;
   using Model = ImageClassifier<VisionTransformer<Recipe>>;
 
@@ -123,6 +125,8 @@ struct ClipVision {
 /// CLIP's text tower, alone or as half of CLIP.
 struct ClipText {
   static constexpr std::string_view kName = "CLIP text";
+  static constexpr std::array kModelTypes{ModelType{"clip_text_model"}};
+  static constexpr FamilyCard kCard{"", "", "CLIP text"};
   using Model = TextEncoder<Decoder<ClipTextRecipe>>;
 
   static Model load_encoder(const JsonView& config, const Weights& root, std::optional<Linear> projection = std::nullopt) {
@@ -141,6 +145,8 @@ struct ClipText {
 /// CLIP: both towers and the space they share.
 struct Clip {
   static constexpr std::string_view kName = "CLIP";
+  static constexpr std::array kModelTypes{ModelType{"clip"}};
+  static constexpr FamilyCard kCard{"CLIP", "linear, both towers", "CLIP text"};
   using Model = ContrastiveModel<VisionTransformer<ClipVisionRecipe>, ClipText::Model>;
 
   static Model load(const JsonView& config, const Weights& root) {

@@ -79,6 +79,11 @@ inline VisionConfig read_dinov2_config(const JsonView& config) {
 template <class FeedForwardPolicy>
 struct Dinov2Of {
   static constexpr std::string_view kName = "DINOv2";
+  static constexpr std::array kModelTypes{ModelType{"dinov2"}};
+  static constexpr FamilyCard kCard{"DINOv2", "", ""};
+  static bool takes(const JsonView& config) {
+    return config.get_or("use_swiglu_ffn", false) == std::is_same_v<FeedForwardPolicy, GatedFeedForward<kernels::Silu>>;
+  }
   using Recipe = Dinov2Recipe<FeedForwardPolicy>;
   using Model = ImageClassifier<VisionTransformer<Recipe>>;
 

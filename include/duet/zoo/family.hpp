@@ -13,6 +13,7 @@
 #include "duet/layers/positions.hpp"
 #include "duet/models/decoder_config.hpp"
 #include "duet/pipeline/prompt_rules.hpp"
+#include "duet/zoo/model_type.hpp"
 
 namespace duet {
 

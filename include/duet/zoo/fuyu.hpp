@@ -15,6 +15,8 @@ inline constexpr TensorName kFuyuProjectorNames[] = {{"linear", "vision_embed_to
 /// model reads them. Method A.
 struct Fuyu {
   static constexpr std::string_view kName = "Fuyu";
+  static constexpr std::array kModelTypes{ModelType{"fuyu"}};
+  static constexpr FamilyCard kCard{"none: raw patches", "linear", "Persimmon"};
   using Model = VisionLanguageModel<RawPatches, LinearProjector, Decoder<Persimmon::Recipe>, EmbeddingFusion>;
   using Chat = ChatPrompt;
 

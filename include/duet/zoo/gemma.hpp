@@ -93,8 +93,16 @@ inline DecoderConfig read_gemma_config(const JsonView& config, std::string_view 
 /// A generation of Gemma, alone or as the text model of another family.
 template <class PoliciesOfIt>
 struct GemmaOf {
-  static constexpr std::string_view kName = "Gemma";
   using Recipe = PoliciesOfIt;
+  static constexpr std::string_view kName = "Gemma";
+  static constexpr auto kModelTypes = [] {
+    if constexpr (Recipe::PostNorm::kIdentity) {
+      return std::array{ModelType{"gemma"}};
+    } else {
+      return std::array{ModelType{"gemma2"}, ModelType{"gemma3_text"}};
+    }
+  }();
+  static constexpr FamilyCard kCard{"", "", "Gemma"};
   using Chat = ChatPrompt;
   using Model = TextModel<Decoder<Recipe>>;
 

@@ -16,6 +16,8 @@ namespace duet {
 /// and the text model, in which image tokens see one another in both directions. Method A.
 struct Gemma3 {
   static constexpr std::string_view kName = "Gemma 3";
+  static constexpr std::array kModelTypes{ModelType{"gemma3"}};
+  static constexpr FamilyCard kCard{"SigLIP", "average pool, linear", "Gemma 3"};
   using Model = VisionLanguageModel<VisionTransformer<SiglipVisionRecipe>, AveragePoolProjector<RmsNormPlusOne>, Decoder<Gemma2Recipe>, EmbeddingFusion>;
   using Chat = ChatPrompt;
 

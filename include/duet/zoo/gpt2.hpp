@@ -65,6 +65,8 @@ inline DecoderConfig read_gpt2_config(const JsonView& config) {
 /// GPT-2, alone or as the text model of another family.
 struct Gpt2 {
   static constexpr std::string_view kName = "GPT-2";
+  static constexpr std::array kModelTypes{ModelType{"gpt2"}};
+  static constexpr FamilyCard kCard{"", "", "GPT-2"};
   using Recipe = Gpt2Recipe;
   using Chat = ChatPrompt;
   using Model = TextModel<Decoder<Recipe>>;

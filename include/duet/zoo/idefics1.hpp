@@ -53,6 +53,8 @@ inline constexpr TensorName kIdefics1PerceiverNames[] = {
 /// layers gated ones read the last picture. Method B.
 struct Idefics1 {
   static constexpr std::string_view kName = "Idefics";
+  static constexpr std::array kModelTypes{ModelType{"idefics"}};
+  static constexpr FamilyCard kCard{"CLIP", "Perceiver", "Llama, gated layers between"};
   using TextDecoder = Decoder<LlamaRecipe, CrossAttention<BeforeLayer, TanhGate, AttendNothingKeepMlp>>;
   using Projection = OptionalProjector<Perceiver<Idefics1PerceiverRecipe>>;
   using Model = VisionLanguageModel<VisionTransformer<ClipVisionRecipe>, Projection, TextDecoder, CrossAttentionFusion>;

@@ -19,6 +19,8 @@ struct Idefics3VisionRecipe : SiglipVisionRecipe {
 /// reads tiles, squares of whose features become one image token, and a Llama text model. Method A.
 struct Idefics3 {
   static constexpr std::string_view kName = "Idefics3";
+  static constexpr std::array kModelTypes{ModelType{"idefics3"}, ModelType{"smolvlm"}};
+  static constexpr FamilyCard kCard{"SigLIP, bucketed positions", "pixel shuffle, linear", "Llama"};
   using Model = VisionLanguageModel<VisionTransformer<Idefics3VisionRecipe>, PixelShuffleProjector, Decoder<Llama::Recipe>, EmbeddingFusion>;
   using Chat = ChatPrompt;
 

@@ -103,6 +103,8 @@ inline DecoderConfig read_llama_config(const JsonView& config) {
 /// another family.
 struct Llama {
   static constexpr std::string_view kName = "Llama";
+  static constexpr std::array kModelTypes{ModelType{"llama"}, ModelType{"mistral"}, ModelType{"phi3"}, ModelType{"qwen2"}, ModelType{"qwen3"}};
+  static constexpr FamilyCard kCard{"", "", "Llama"};
   using Recipe = LlamaRecipe;
   using Chat = ChatPrompt;
   using Model = TextModel<Decoder<Recipe>>;

@@ -17,6 +17,11 @@ namespace duet {
 /// speaks of them.
 template <class VisionFamily, class TextFamily>
 struct LlavaParts {
+  /// The tower that vision_config names; where there is none, `by_default`.
+  static constexpr ModelType::Part vision(std::string_view by_default) {
+    constexpr std::string_view kName = VisionFamily::kModelTypes[0].name;
+    return {"vision_config", kName, kName == by_default ? ModelType::Absent::kTaken : ModelType::Absent::kRefused};
+  }
   using Vision = VisionTransformer<typename VisionFamily::Recipe>;
   using Projector = MlpProjector<ConfiguredActivation>;
   using Text = Decoder<typename TextFamily::Recipe>;
@@ -67,8 +72,10 @@ struct LlavaParts {
 /// Method A.
 template <class VisionFamily, class TextFamily>
 struct LlavaOf {
-  static constexpr std::string_view kName = "LLaVA";
   using Parts = LlavaParts<VisionFamily, TextFamily>;
+  static constexpr std::string_view kName = "LLaVA";
+  static constexpr auto kModelTypes = with_text("llava", Parts::vision("clip_vision_model"), TextFamily::kModelTypes);
+  static constexpr FamilyCard kCard{"CLIP, SigLIP", "MLP", "Llama, GPT-2"};
   using Model = VisionLanguageModel<typename Parts::Vision, typename Parts::Projector, typename Parts::Text, EmbeddingFusion>;
   using Chat = ChatPrompt;
 

@@ -14,8 +14,11 @@ namespace duet {
 /// number and shape the picture's size decides. Method A.
 template <class VisionFamily, class TextFamily>
 struct LlavaNextOf {
-  static constexpr std::string_view kName = "LLaVA-NeXT";
   using Parts = LlavaParts<VisionFamily, TextFamily>;
+  static constexpr std::string_view kName = "LLaVA-NeXT";
+  static constexpr auto kModelTypes = joined(with_text("llava_next", Parts::vision("clip_vision_model"), TextFamily::kModelTypes),
+                                            with_text("llava_onevision", Parts::vision("siglip_vision_model"), TextFamily::kModelTypes));
+  static constexpr FamilyCard kCard{"CLIP, SigLIP", "MLP, tiles packed with newlines", "Llama"};
   using Projection = TilePackingProjector<typename Parts::Projector>;
   using Model = VisionLanguageModel<typename Parts::Vision, Projection, typename Parts::Text, EmbeddingFusion>;
   using Chat = ChatPrompt;

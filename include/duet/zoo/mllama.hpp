@@ -44,6 +44,8 @@ inline constexpr TensorName kMllamaVisionNames[] = {
 /// read the pictures, gated. Method B.
 struct Mllama {
   static constexpr std::string_view kName = "Llama 3.2 Vision";
+  static constexpr std::array kModelTypes{ModelType{"mllama"}};
+  static constexpr FamilyCard kCard{"tiled ViT in two stages", "linear", "Llama, gated layers"};
   using TextDecoder = Decoder<LlamaRecipe, CrossAttention<OwnLayer, TanhGate, AttendAllNoMlp>>;
   using Model = VisionLanguageModel<MllamaVision, LinearProjector, TextDecoder, CrossAttentionFusion>;
   using Chat = ChatPrompt;

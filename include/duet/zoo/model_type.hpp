@@ -24,6 +24,29 @@ struct ModelType {
   std::array<Part, 2> parts = {};
 };
 
+/// A line of the table of models: what a family is made of. Its fusion is the model's type to tell.
+struct FamilyCard {
+  std::string_view encoder, projector, decoder;
+};
+
+/// `name` with a part for pictures and each of a text family's kinds of text_config; the first of them if there is none.
+template <std::size_t N>
+constexpr std::array<ModelType, N> with_text(std::string_view name, ModelType::Part vision, const std::array<ModelType, N>& texts) {
+  std::array<ModelType, N> types{};
+  for (std::size_t i = 0; i < N; ++i) {
+    types[i] = {name, {vision, {"text_config", texts[i].name, i == 0 ? ModelType::Absent::kTaken : ModelType::Absent::kRefused}}};
+  }
+  return types;
+}
+/// Two lists as one.
+template <std::size_t N, std::size_t M>
+constexpr std::array<ModelType, N + M> joined(const std::array<ModelType, N>& a, const std::array<ModelType, M>& b) {
+  std::array<ModelType, N + M> types{};
+  std::copy(a.begin(), a.end(), types.begin());
+  std::copy(b.begin(), b.end(), types.begin() + N);
+  return types;
+}
+
 namespace detail {
 
 inline bool is_part(const JsonView& config, const ModelType::Part& part) {

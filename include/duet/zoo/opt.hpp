@@ -27,6 +27,8 @@ inline constexpr TensorName kOptNames[] = {
 /// OPT, alone or as the text model of another family.
 struct Opt {
   static constexpr std::string_view kName = "OPT";
+  static constexpr std::array kModelTypes{ModelType{"opt"}};
+  static constexpr FamilyCard kCard{"", "", "OPT"};
   using Recipe = OptRecipe;
   using Model = TextModel<Decoder<Recipe>>;
 

@@ -16,6 +16,14 @@ namespace duet {
 template <class TextFamily>
 struct PaliGemmaOf {
   static constexpr std::string_view kName = "PaliGemma";
+  static constexpr auto kModelTypes = [] {
+    auto types = with_text("paligemma", {}, TextFamily::kModelTypes);
+    for (ModelType& type : types) {
+      if (type.parts[1].name != "gemma") type.parts[1].absent = ModelType::Absent::kRefused;
+    }
+    return types;
+  }();
+  static constexpr FamilyCard kCard{"SigLIP", "linear", "Gemma"};
   using Model = VisionLanguageModel<VisionTransformer<SiglipVisionRecipe>, LinearProjector, Decoder<typename TextFamily::Recipe>, EmbeddingFusion>;
 
   static Model load(const JsonView& config, const Weights& root) {

@@ -55,6 +55,8 @@ inline DecoderConfig read_persimmon_config(const JsonView& config) {
 /// Persimmon, alone or as the text model of Fuyu.
 struct Persimmon {
   static constexpr std::string_view kName = "Persimmon";
+  static constexpr std::array kModelTypes{ModelType{"persimmon"}};
+  static constexpr FamilyCard kCard{"", "", "Persimmon"};
   using Recipe = PersimmonRecipe;
   using Chat = ChatPrompt;
   using Model = TextModel<Decoder<Recipe>>;

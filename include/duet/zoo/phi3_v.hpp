@@ -18,6 +18,8 @@ inline constexpr TensorName kPhi3VProjectorNames[] = {{"linear_1", "img_projecti
 /// Phi-3's text model. Method A.
 struct Phi3V {
   static constexpr std::string_view kName = "Phi-3-vision";
+  static constexpr std::array kModelTypes{ModelType{"phi3_v"}};
+  static constexpr FamilyCard kCard{"CLIP", "HD packing, MLP", "Phi-3"};
   using Model = VisionLanguageModel<VisionTransformer<ClipVisionRecipe>, HdProjector, Decoder<Llama::Recipe>, EmbeddingFusion>;
   using Chat = ChatPrompt;
 

@@ -51,6 +51,8 @@ inline RotaryVisionConfig read_pixtral_vision_config(const JsonView& config) {
 /// a Mistral text model. Method A.
 struct Pixtral {
   static constexpr std::string_view kName = "Pixtral";
+  static constexpr std::array kModelTypes{ModelType{"llava", {{{"vision_config", "pixtral"}, {"text_config", "mistral"}}}}};
+  static constexpr FamilyCard kCard{"ViT with 2-D rotation", "MLP", "Mistral"};
   using Model = VisionLanguageModel<RotaryVisionTransformer<PixtralVisionRecipe>, MlpProjector<ConfiguredActivation>,
                                     Decoder<Llama::Recipe>, EmbeddingFusion>;
   using Chat = ChatPrompt;

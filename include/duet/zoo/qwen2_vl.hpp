@@ -68,6 +68,7 @@ inline RotaryVisionConfig read_qwen_vision_config(const JsonView& config) {
 /// What tells Qwen2-VL from Qwen2.5-VL: the tower's policies, sizes and names.
 struct Qwen2VlVision {
   static constexpr std::string_view kName = "Qwen2-VL";
+  static constexpr std::string_view kModelType = "qwen2_vl";
   using Recipe = Qwen2VlVisionRecipe;
   static constexpr std::span<const TensorName> kNames = kQwen2VlVisionNames;
 
@@ -85,6 +86,7 @@ struct Qwen2VlVision {
 };
 struct Qwen25VlVision {
   static constexpr std::string_view kName = "Qwen2.5-VL";
+  static constexpr std::string_view kModelType = "qwen2_5_vl";
   using Recipe = Qwen25VlVisionRecipe;
   static constexpr std::span<const TensorName> kNames = kQwen25VlVisionNames;
 
@@ -123,6 +125,8 @@ inline DecoderConfig read_qwen2_vl_text_config(const JsonView& config) {
 template <class Tower>
 struct QwenVlOf {
   static constexpr std::string_view kName = Tower::kName;
+  static constexpr std::array kModelTypes{ModelType{Tower::kModelType}};
+  static constexpr FamilyCard kCard{"ViT with 2-D rotation", "merging MLP", "Qwen2 with M-RoPE"};
   using Encoder = RotaryVisionTransformer<typename Tower::Recipe>;
   using Model = VisionLanguageModel<Encoder, PatchMerger<typename Tower::Recipe::Norm>, Decoder<Llama::Recipe>, EmbeddingFusion>;
   using Chat = ChatPrompt;

@@ -57,6 +57,13 @@ inline DecoderConfig read_siglip_text_config(const JsonView& config) {
 /// SigLIP's image tower: alone, with a pooling head or a classifier; or as the encoder of another family.
 struct SiglipVision {
   static constexpr std::string_view kName = "SigLIP vision";
+  static constexpr std::array kModelTypes{ModelType{"siglip_vision_model"}, ModelType{"siglip"}};
+  static constexpr FamilyCard kCard{"SigLIP", "", ""};
+  /// With both towers it is a Siglip, unless it classifies.
+  static bool takes(const JsonView& config) {
+    const auto architectures = config.get_or("architectures", std::vector<std::string>());
+    return config.get_or<std::string>("model_type", "") != "siglip" || std::ranges::find(architectures, "SiglipForImageClassification") != architectures.end();
+  }
   using Recipe = SiglipVisionRecipe;
   using Model = ImageClassifier<VisionTransformer<Recipe>>;
 
@@ -100,6 +107,8 @@ struct SiglipVision {
 /// SigLIP's text tower: it reads in both directions, and the last row stands for the text.
 struct SiglipText {
   static constexpr std::string_view kName = "SigLIP text";
+  static constexpr std::array kModelTypes{ModelType{"siglip_text_model"}};
+  static constexpr FamilyCard kCard{"", "", "SigLIP text"};
   using Model = TextEncoder<Decoder<ClipTextRecipe>>;
 
   static Model load_encoder(const JsonView& config, const Weights& root, std::optional<Linear> projection) {
@@ -121,6 +130,8 @@ struct SiglipText {
 /// SigLIP: both towers, compared by a sigmoid of each pair.
 struct Siglip {
   static constexpr std::string_view kName = "SigLIP";
+  static constexpr std::array kModelTypes{ModelType{"siglip"}};
+  static constexpr FamilyCard kCard{"SigLIP", "", "SigLIP text"};
   using Model = ContrastiveModel<VisionTransformer<SiglipVisionRecipe>, SiglipText::Model>;
 
   static Model load(const JsonView& config, const Weights& root) {

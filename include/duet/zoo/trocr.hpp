@@ -33,6 +33,7 @@ inline constexpr TensorName kTrOcrNames[] = {
 
 /// The text half of TrOCR (Li et al. 2021, 2109.10282): a decoder that writes what an image of text says.
 struct TrOcr {
+  static constexpr std::array kModelTypes{ModelType{"trocr"}};
   using Recipe = TrOcrRecipe;
 
   static DecoderConfig read_config(const JsonView& config) {

@@ -81,6 +81,8 @@ inline VisionConfig read_vit_config(const JsonView& config) {
 /// ViT: an encoder, perhaps with a pooler, or with "classifier.weight" in the checkpoint an ImageNet-style classifier.
 struct Vit {
   static constexpr std::string_view kName = "ViT";
+  static constexpr std::array kModelTypes{ModelType{"vit"}};
+  static constexpr FamilyCard kCard{"ViT", "", ""};
   using Recipe = VitRecipe;
   using Model = ImageClassifier<VisionTransformer<Recipe>>;
 

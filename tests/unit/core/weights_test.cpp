@@ -222,6 +222,18 @@ TEST(Weights, FusedProjectionsAreSlicesInTheOrderAsked) {
   EXPECT_EQ(row, 8);
 }
 
+TEST(Weights, AStoredNameMayJoinItsEndingWithAnUnderscore) {
+  static constexpr TensorName kNames[] = {{"q", "attention.in_proj_"}, {"k", "attention.in_proj_"}};
+  MemorySource source;
+  source.add("attention.in_proj_weight", {6, 3});
+  source.add("attention.in_proj_bias", {6});
+  const Weights weights = Weights(source).named(kNames);
+  EXPECT_TRUE(weights.contains("q.weight"));
+  const auto result = project(weights, {{"q", 4}, {"k", 2}}, 3, Bias::kRequired);
+  EXPECT_EQ(at(result[1].weight, 0, 0), 12.0f);
+  EXPECT_EQ(result[1].bias[0], 4.0f);
+}
+
 TEST(Weights, FusedConv1dSlicesColumns) {
   static constexpr TensorName kNames[] = {
       {"q", "c_attn", WeightLayout::kInOut}, {"k", "c_attn", WeightLayout::kInOut}, {"v", "c_attn", WeightLayout::kInOut}};

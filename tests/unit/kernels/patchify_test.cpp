@@ -59,6 +59,51 @@ TEST(Patchify, AConvolutionBecomesAMatmul) {
   }
 }
 
+TEST(Patchify, PatchesMayLieCellByCell) {
+  constexpr Index kPatch = 2, kCell = 2, kHeight = 8, kWidth = 12;  // 4 x 6 patches, 2 x 3 cells
+  std::vector<float> pixels(kHeight * kWidth);
+  std::iota(pixels.begin(), pixels.end(), 1.0f);
+  Matrix rows(24, kPatch * kPatch), cells(24, kPatch * kPatch);
+  kernels::patchify(pixels, 1, kHeight, kWidth, kPatch, rows);
+  kernels::patchify(pixels, 1, kHeight, kWidth, {.patch_size = kPatch, .cell = kCell}, cells);
+  const Index first_cells[] = {0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11, 12, 13, 18, 19};  // places row by row
+  for (std::size_t k = 0; k < std::size(first_cells); ++k) {
+    const auto place = kernels::place_of_patch(static_cast<Index>(k), 6, kCell);
+    EXPECT_EQ(place.row * 6 + place.col, first_cells[k]);
+    for (Index i = 0; i < cells.cols(); ++i) EXPECT_EQ(cells(static_cast<Index>(k), i), rows(first_cells[k], i)) << k;
+  }
+}
+
+TEST(Patchify, AStillPictureFillsAllFrames) {
+  constexpr Index kChannels = 3, kPatch = 2, kFrames = 3, kArea = kPatch * kPatch;
+  std::vector<float> pixels(kChannels * 2 * 4);
+  std::iota(pixels.begin(), pixels.end(), 1.0f);
+  Matrix one(2, kChannels * kArea), film(2, kChannels * kFrames * kArea);
+  kernels::patchify(pixels, kChannels, 2, 4, kPatch, one);
+  kernels::patchify(pixels, kChannels, 2, 4, {.patch_size = kPatch, .frames = kFrames}, film);
+  for (Index k = 0; k < 2; ++k) {
+    for (Index c = 0; c < kChannels; ++c) {
+      for (Index t = 0; t < kFrames; ++t) {
+        for (Index i = 0; i < kArea; ++i) EXPECT_EQ(film(k, (c * kFrames + t) * kArea + i), one(k, c * kArea + i));
+      }
+    }
+  }
+}
+
+TEST(Patchify, ChannelsMayComeLast) {
+  constexpr Index kChannels = 3, kPatch = 2;
+  std::vector<float> pixels(kChannels * 4 * 6);
+  std::iota(pixels.begin(), pixels.end(), 1.0f);
+  Matrix first(6, kChannels * kPatch * kPatch), last(6, kChannels * kPatch * kPatch);
+  kernels::patchify(pixels, kChannels, 4, 6, kPatch, first);
+  kernels::patchify(pixels, kChannels, 4, 6, {.patch_size = kPatch, .pixels = kernels::PixelOrder::kChannelsLast}, last);
+  for (Index k = 0; k < 6; ++k) {
+    for (Index c = 0; c < kChannels; ++c) {
+      for (Index i = 0; i < kPatch * kPatch; ++i) EXPECT_EQ(last(k, i * kChannels + c), first(k, c * kPatch * kPatch + i));
+    }
+  }
+}
+
 TEST(Patchify, AnImageSmallerThanAPatchHasNone) {
   const std::vector<float> pixels(9);
   kernels::patchify(pixels, 1, 3, 3, 4, Matrix(0, 16));

@@ -65,6 +65,31 @@ TEST(SelfAttention, AgreesWithTheReferenceForGroupsAndBiases) {
   }
 }
 
+TEST(SelfAttention, OneTensorMayHoldTheHeadsOneAfterAnother) {
+  constexpr Index kHeads = 3, kDim = 6, kWidth = 20;
+  const Matrix x = tiny_rows(9, kWidth);
+  const TinyWeights weights;
+  AttentionConfig config = config_for(kHeads, kHeads, Linear::Bias::kRequired);
+  const Attention<LayerNorm> apart(config, Weights(weights));
+  const Index matrix[] = {3 * kHeads * kDim, kWidth}, vector[] = {3 * kHeads * kDim};
+  static_cast<void>(weights.find("qkv_proj.weight", matrix));
+  static_cast<void>(weights.find("qkv_proj.bias", vector));
+  const char* const kinds[] = {"q_proj", "k_proj", "v_proj"};
+  for (Index row = 0; row < matrix[0]; ++row) {
+    const std::string kind = kinds[row / kDim % 3];
+    const Index from = row / (3 * kDim) * kDim + row % kDim;
+    std::copy_n(weights.at(kind + ".weight").begin() + from * kWidth, kWidth, weights.at("qkv_proj.weight").begin() + row * kWidth);
+    weights.at("qkv_proj.bias")[static_cast<std::size_t>(row)] = weights.at(kind + ".bias")[static_cast<std::size_t>(from)];
+  }
+  config.qkv_layout = QkvLayout::kByHead;
+  const Attention<LayerNorm> together(config, Weights(weights));
+  EXPECT_TRUE(test::same_bits(attended(together, x, 9), attended(apart, x, 9)));
+  EXPECT_TRUE(test::same_bits(attended(together, x, 1, {}, Phase::kDecode), attended(apart, x, 1, {}, Phase::kDecode)));
+  Index weights_read = 0;
+  together.for_each_weight([&](const WeightMatrix& w) { weights_read += w.in_features * w.out_features; });
+  EXPECT_EQ(weights_read, 4 * kHeads * kDim * kWidth);
+}
+
 TEST(SelfAttention, KeepsKeysAndValuesInAnyFormat) {
   const Matrix x = tiny_rows(9, 20);
   const TinyWeights weights;

@@ -112,6 +112,25 @@ TEST(ContrastiveModel, ACheckpointThatSaysEosIsTwoMeansTheLargestId) {
   reference::expect_within(clip.model.embed_texts({ids, 1}, clip.machine->workspace), clip.text_embedding(30, 2));
 }
 
+/// What a stack is told: how far the first row sees.
+struct LookingText : FakeText {
+  template <class Observer = NoObserver>
+  void forward(MatrixView hidden, std::span<const Sequence> sequences, Phase, Workspace&, Observer&& = {}) const {
+    hidden(0, 0) = static_cast<float>(sequences[0].visible[0].end);
+  }
+};
+
+TEST(TextEncoder, MayReadInBothDirectionsAndStandForATextWithItsLastRow) {
+  Machine machine;
+  const std::vector<TokenId> ids = {4, 9, 1};
+  const TextEncoder<LookingText> both({}, {.mask = TextEncoderConfig::Mask::kBidirectional, .eos_token_id = std::nullopt}), causal({}, {.eos_token_id = 9});
+  const MatrixView rows = both.encode({ids, 1}, machine.workspace);
+  EXPECT_EQ(rows(0, 0), 6.0f) << "three rows, doubled by the norm";
+  EXPECT_TRUE(test::same_bits(both.pool({ids, 1}, rows), rows.rows(2, 1)));
+  EXPECT_EQ(causal.encode({ids, 1}, machine.workspace)(0, 0), 2.0f);
+  EXPECT_TRUE(test::same_bits(causal.pool({ids, 1}, rows), rows.rows(1, 1)));
+}
+
 TEST(ContrastiveModel, TextsDoNotSeeOneAnother) {
   Clip clip(9);
   const std::vector<TokenId> both = {4, 9, 1, 6, 2, 9};

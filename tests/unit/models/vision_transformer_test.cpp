@@ -142,6 +142,23 @@ TEST(VisionTransformer, CropsOfAnySizeAreEncodedAsIfAlone) {
   EXPECT_EQ(all.crops[2].grid_cols, 2);
 }
 
+TEST(VisionTransformer, ManyCropsAreEncodedInParts) {
+  const TinyWeights weights;
+  VisionConfig config = tiny_vision();
+  config.feature_layers = {1, -1};
+  VisualInput input;
+  for (int i = 0; i < 250; ++i) {  // 2500 rows, more than at once
+    const VisualInput image = tiny_image(i);
+    std::ranges::copy(image.pixels, input.add_whole({24, 24}).begin());
+  }
+  const VisionTransformer<TinyVisionRecipe> model(config, Weights(weights));
+  Machine machine;
+  Seen seen;  // those who look see all crops together
+  const Features parts = model.encode(input, machine.workspace), whole = model.encode(input, machine.workspace, seen);
+  EXPECT_EQ(seen.stages.at({Stage::kVisionLayer, 1}).rows(), 2500);
+  EXPECT_TRUE(test::same_bits(parts.rows, whole.rows));
+}
+
 TEST(VisionTransformer, InterpolatesPositionsOfAnotherSize) {
   const TinyWeights weights;
   Seen seen;

@@ -131,6 +131,7 @@ class SpiedSession final : public AnySession {
   void clear() override { session_->clear(); }
   [[nodiscard]] Index length() const override { return session_->length(); }
   [[nodiscard]] Index max_length() const override { return session_->max_length(); }
+  [[nodiscard]] Index next_position() const override { return session_->next_position(); }
   [[nodiscard]] Index num_image_rows() const override { return session_->num_image_rows(); }
   [[nodiscard]] std::size_t memory_bytes() const override { return session_->memory_bytes(); }
 

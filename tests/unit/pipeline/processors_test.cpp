@@ -204,5 +204,224 @@ INSTANTIATE_TEST_SUITE_P(Families, ReferenceProcessor, ::testing::ValuesIn(test:
   return name;
 });
 
+std::vector<PicturePlan> plans_of(const Processor& processor, const nlohmann::json& one) {
+  std::vector<PicturePlan> plans;
+  for (const auto& info : one.value("image_info", nlohmann::json::array())) plans.push_back(processor.plan({info["size"][1], info["size"][0]}));
+  return plans;
+}
+
+class Mrope : public ReferenceProcessor {};
+
+TEST_P(Mrope, ArrangesTheSamePositions) {
+  const nlohmann::json golden = read_json_file(data_.source() / "mrope.json");
+  const Made processor = made(folder_.path());
+  int seen = 0;
+  for (const auto& places : golden["cases"]) {
+    for (const auto& one : data_.cases()) {
+      if (one["name"] != places["name"] || one.contains("preprocessor_override")) continue;
+      Prompt prompt = Prompt::causal(one["input_ids"].get<std::vector<TokenId>>());
+      processor->arrange(prompt, plans_of(*processor, one));
+      prompt.offsets.resize(prompt.ids.size());
+      std::vector<std::vector<Index>> got(3);
+      for (std::size_t i = 0; i < prompt.ids.size(); ++i) {
+        got[0].push_back(prompt.positions[i]);
+        got[1].push_back(prompt.positions[i] + prompt.offsets[i].dy);
+        got[2].push_back(prompt.positions[i] + prompt.offsets[i].dx);
+      }
+      Index furthest = 0;
+      for (const std::vector<Index>& axis : got) furthest = std::max(furthest, *std::ranges::max_element(axis));
+      EXPECT_EQ(furthest + 1 - prompt.size(), places["mrope_position_delta"].get<Index>()) << one["name"];
+      if (places.contains("position_ids")) {
+        EXPECT_EQ(got, places["position_ids"].get<std::vector<std::vector<Index>>>()) << one["name"];
+      }
+      ++seen;
+    }
+  }
+  EXPECT_GT(seen, 5);
+}
+INSTANTIATE_TEST_SUITE_P(Families, Mrope, ::testing::Values("qwen2-vl", "qwen2.5-vl"), [](const auto& instance) {
+  return instance.param == "qwen2-vl" ? "qwen2_vl" : "qwen2_5_vl";
+});
+
+class CrossAttentionMask : public ReferenceProcessor {};
+
+TEST_P(CrossAttentionMask, RowsSeeTheSameTiles) {
+  const Made processor = made(folder_.path());
+  for (const auto& one : data_.cases()) {
+    if (!one.contains("tensors") || !one["tensors"].contains("cross_attention_mask")) continue;
+    const nlohmann::json& golden = one["tensors"]["cross_attention_mask"];
+    ASSERT_TRUE(golden.contains("values")) << one["name"];
+    const std::vector<PicturePlan> plans = plans_of(*processor, one);
+    Prompt prompt = Prompt::causal(one["input_ids"].get<std::vector<TokenId>>(), 0, 4 * 1601 * std::ssize(plans));
+    processor->arrange(prompt, plans);
+    EXPECT_TRUE(prompt.image_rows.empty());
+    for (Index row = 0; row < prompt.size(); ++row) {
+      const auto sees = [&](Index memory) {
+        const auto in = [memory](kernels::KeyRange range) { return memory >= range.begin && memory < range.end; };
+        return in(prompt.visible_images[static_cast<std::size_t>(row)]) ||
+               std::ranges::any_of(prompt.extra_visible_images, [&](const ExtraRange& extra) { return extra.row == row && in(extra.keys); });
+      };
+      for (std::size_t k = 0; k < plans.size(); ++k) {
+        for (Index tile = 0; tile < 4; ++tile) {
+          const Index first = static_cast<Index>(k) * 4 * 1601 + tile * 1601;
+          const bool expected = golden["values"][(static_cast<std::size_t>(row) * plans.size() + k) * 4 + static_cast<std::size_t>(tile)] == 1;
+          EXPECT_EQ(sees(first), expected) << one["name"] << ": row " << row << ", picture " << k << ", tile " << tile;
+          EXPECT_EQ(sees(first + 1600), expected);
+        }
+      }
+    }
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Families, CrossAttentionMask, ::testing::Values("mllama"), [](const auto& instance) { return instance.param; });
+
+/// A checkpoint folder of small files alone.
+struct Files {
+  test::TempFolder folder;
+  Files(const nlohmann::json& preprocessor, const nlohmann::json& config) {
+    folder.write("config.json", config.dump());
+    folder.write("preprocessor_config.json", preprocessor.dump());
+  }
+  [[nodiscard]] CheckpointFolder get() const { return CheckpointFolder(folder.path()); }
+};
+PromptRules rules_with(Index tokens, TokenId id = 9) {
+  PromptRules rules;
+  rules.image_token_id = id;
+  rules.tokens_per_image = tokens;
+  return rules;
+}
+Image shaded(Index width, Index height) {
+  std::vector<std::uint8_t> rgb;
+  for (Index i = 0; i < 3 * width * height; ++i) rgb.push_back(static_cast<std::uint8_t>(i * 5 % 251));
+  return Image::from_rgb(rgb, width, height);
+}
+
+TEST(Idefics2, QuartersComeFirstAndNeighboursShareATokenBetween) {
+  const Files files({{"do_image_splitting", true}, {"size", {{"shortest_edge", 4}, {"longest_edge", 8}}}}, nlohmann::json::object());
+  const Idefics2Processor processor(rules_with(2), files.get());
+  const std::vector<PicturePlan> plans{processor.plan({7, 16}), processor.plan({5, 5})};
+  EXPECT_EQ(plans[0].num_crops, 5);
+  EXPECT_EQ(plans[0].num_tokens, 10);
+  EXPECT_EQ(plans[0].resized, (PictureSize{4, 8})) << "3.5 is less than the shortest edge";
+  const std::string f = "<fake_token_around_image>", i = "<image><image>";
+  const std::string one = f + i + f + i + f + i + f + i + f + i;
+  EXPECT_EQ(processor.expand("a<image><image>b", plans), "a" + one + one + f + "b");
+  EXPECT_THROW(static_cast<void>(processor.expand("<image>", plans)), Error);
+  VisualInput input;
+  processor.process(shaded(16, 7), input);
+  ASSERT_EQ(input.num_crops(), 5);
+  EXPECT_EQ(input.crops[0].size, (PictureSize{4, 8})) << "3 x 8, at least 4 high";
+  EXPECT_THROW(static_cast<void>(processor.plan({1, 50})), Error);
+}
+
+TEST(Idefics1, RowsSeeThePictureBeforeThem) {
+  const Files files({{"image_processor_type", "IdeficsImageProcessor"}, {"image_size", 8}}, {{"eos_token_id", 2}});
+  PromptRules rules = rules_with(5);
+  rules.picture_rows = PictureRows::kInMemory;
+  const Idefics1Processor processor(rules, files.get());
+  const std::vector<PicturePlan> plans{processor.plan({3, 4}), processor.plan({8, 8})};
+  EXPECT_EQ(processor.expand("User: <image> a <image><image>", std::vector<PicturePlan>(3, plans[0])),
+            "User:<fake_token_around_image><image><fake_token_around_image>a<fake_token_around_image><image><fake_token_around_image>"
+            "<image><fake_token_around_image>");
+  Prompt prompt = Prompt::causal({1, 9, 5, 2, 5, 9, 5}, 0, 10);
+  processor.arrange(prompt, plans);
+  std::vector<std::pair<Index, Index>> seen;
+  for (const kernels::KeyRange range : prompt.visible_images) seen.emplace_back(range.begin, range.end);
+  using P = std::pair<Index, Index>;
+  EXPECT_THAT(seen, ElementsAre(P{0, 0}, P{0, 5}, P{0, 5}, P{0, 5}, P{0, 0}, P{5, 10}, P{5, 10}));
+  EXPECT_TRUE(prompt.image_rows.empty());
+}
+
+TEST(PaliGemma, AWholePromptSeesItself) {
+  const Files files({{"image_processor_type", "SiglipImageProcessor"}, {"size", {{"height", 8}, {"width", 8}}}}, nlohmann::json::object());
+  const PaliGemmaProcessor processor(rules_with(2), files.get());
+  Prompt prompt = Prompt::causal({9, 9, 2, 5});
+  processor.arrange(prompt, std::vector<PicturePlan>{processor.plan({3, 4})});
+  EXPECT_THAT(prompt.positions, ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(prompt.image_rows, ElementsAre(0, 1));
+  for (const kernels::KeyRange range : prompt.visible) EXPECT_EQ(range.end, 4);
+  EXPECT_TRUE(processor.reads_ahead());
+}
+
+TEST(Gemma3, ImageRowsSeeEachOther) {
+  const Files files({{"image_processor_type", "Gemma3ImageProcessor"}, {"size", {{"height", 8}, {"width", 8}}}}, nlohmann::json::object());
+  const Gemma3Processor processor(rules_with(2), files.get());
+  Prompt prompt = Prompt::causal({1, 9, 9, 5, 9, 9, 5}, 10);
+  processor.arrange(prompt, std::vector<PicturePlan>(2, processor.plan({3, 4})));
+  std::vector<Index> ends;
+  for (const kernels::KeyRange range : prompt.visible) ends.push_back(range.end);
+  EXPECT_THAT(ends, ElementsAre(11, 13, 13, 14, 16, 16, 17));
+  ASSERT_EQ(prompt.extra_visible.size(), 2u) << "the first picture's rows see the second's";
+  EXPECT_EQ(prompt.extra_visible[1].row, 2);
+  EXPECT_EQ(prompt.extra_visible[1].keys.begin, 14);
+  EXPECT_EQ(prompt.extra_visible[1].keys.end, 16);
+  EXPECT_EQ(processor.expand("<image>", std::vector<PicturePlan>{processor.plan({3, 4})}),
+            "\n\n<start_of_image><image_soft_token><image_soft_token><end_of_image>\n\n");
+}
+
+TEST(Phi3V, TilesAreAsManyAsThereMayBe) {
+  const Files files({{"num_crops", 16}}, nlohmann::json::object());
+  const Phi3VProcessor processor(rules_with(0, -1), files.get());
+  EXPECT_EQ(processor.plan({480, 640}).num_tokens, 1921);
+  EXPECT_EQ(processor.plan({640, 480}).tile_rows, 4);
+  EXPECT_EQ(processor.plan({640, 480}).tile_cols, 3);
+  EXPECT_EQ(Phi3VProcessor(rules_with(0, -1), Files({{"num_crops", 4}}, nlohmann::json::object()).get()).plan({480, 640}).num_tokens, 757);
+  EXPECT_THROW(static_cast<void>(processor.plan({1, 20000})), Error);
+  EXPECT_TRUE(processor.spells_images_out("<|image_1|> what"));
+  EXPECT_FALSE(processor.spells_images_out("<|image_x|> what"));
+}
+
+/// Every family, from class defaults alone, takes pictures of any shape or says clearly that it does not.
+TEST(Processors, ExtremePicturesWorkOrAreErrors) {
+  for (const auto& [family, maker] : kMakers) {
+    nlohmann::json preprocessor = nlohmann::json::object();
+    if (family == "gemma3") preprocessor = {{"image_processor_type", "Gemma3ImageProcessor"}};
+    if (family == "llava-1.5") preprocessor = {{"image_processor_type", "CLIPImageProcessor"}, {"size", 336}};
+    if (family == "paligemma") preprocessor = {{"image_processor_type", "SiglipImageProcessor"}};
+    if (family == "llava-next") preprocessor = {{"image_processor_type", "LlavaNextImageProcessor"}, {"size", 336}, {"crop_size", 336}};
+    if (family == "llava-onevision") preprocessor = {{"image_processor_type", "LlavaOnevisionImageProcessor"}};
+    const Files files(preprocessor, {{"model_type", family == "llava-onevision" ? "llava_onevision" : "x"}});
+    const Made processor = maker(rules_with(4), files.get());
+    for (const auto& [width, height] : {std::pair<Index, Index>{1, 1}, {2000, 2}, {2, 2000}, {3000, 12}, {1, 5000}}) {
+      SCOPED_TRACE(concat(family, ", ", width, " x ", height));
+      VisualInput input;
+      try {
+        const PicturePlan plan = processor->plan({height, width});
+        processor->process(shaded(width, height), input);
+        EXPECT_EQ(input.num_pictures(), 1);
+        EXPECT_GE(plan.num_tokens, 1);
+        EXPECT_EQ(input.pictures[0].num_tokens, plan.num_tokens);
+        for (const float value : input.pixels) ASSERT_TRUE(std::isfinite(value));
+        EXPECT_FALSE(processor->tensors(input).empty());
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::kInvalidArgument) << error.what();
+      }
+    }
+  }
+}
+
+/// tensors() and from_arguments() are each other's inverse.
+TEST(Processors, ArgumentsAreReadBack) {
+  for (const auto& [family, maker] : kMakers) {
+    if (family == "gemma3" || family == "llava-1.5" || family == "paligemma") continue;
+    nlohmann::json preprocessor = nlohmann::json::object();
+    if (family == "llava-next") preprocessor = {{"image_processor_type", "LlavaNextImageProcessor"}, {"size", 336}, {"crop_size", 336}};
+    if (family == "llava-onevision") preprocessor = {{"image_processor_type", "LlavaOnevisionImageProcessor"}};
+    const Files files(preprocessor, {{"model_type", family == "llava-onevision" ? "llava_onevision" : "x"}});
+    const Made processor = maker(rules_with(4), files.get());
+    VisualInput input;
+    processor->process(shaded(90, 61), input);
+    if (!family.starts_with("smolvlm")) processor->process(shaded(61, 90), input);
+    const std::vector<NamedTensor> tensors = processor->tensors(input);
+    if (family == "fuyu") continue;  // its forward() gets a list
+    const VisualInput back = processor->from_arguments([&](std::string_view name) -> std::optional<Argument> {
+      const auto found = std::ranges::find(tensors, name, &NamedTensor::name);
+      if (found == tensors.end()) return std::nullopt;
+      return Argument{found->shape, numbers(*found)};
+    });
+    EXPECT_EQ(back.num_crops(), input.num_crops()) << family;
+    EXPECT_EQ(back.pixels, input.pixels) << family;
+  }
+}
+
 }  // namespace
 }  // namespace duet

@@ -110,8 +110,8 @@ inline Value repeated(Run& run, const Value& value, std::int64_t times) {
 
 inline Value added_texts(Run& run, const Value& a, const Value& b) {
   run.make_text(a.text().size() + b.text().size());
-  if (!is_safe(a) && !is_safe(b)) return make_text(run, a.text() + b.text());
-  return make_safe_text(run, (is_safe(a) ? a.text() : html_escaped(a.text())) + (is_safe(b) ? b.text() : html_escaped(b.text())));
+  if (!a.is_safe() && !b.is_safe()) return make_text(run, a.text() + b.text());
+  return make_safe_text(run, (a.is_safe() ? a.text() : html_escaped(a.text())) + (b.is_safe() ? b.text() : html_escaped(b.text())));
 }
 
 }  // namespace detail

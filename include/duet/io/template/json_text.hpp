@@ -45,7 +45,7 @@ class JsonWriter {
       append_block('[', ']', s->items.size(), level, [&](std::size_t i) { append(s->items[i], level + 1); });
     } else if (const Dict* d = value.dict()) {
       append_dict(*d, level);
-    } else if (value.is_none() || value.is<bool>() || value.is<std::int64_t>() || value.is<double>()) {
+    } else if (value.is_none() || value.is_bool() || value.is_integer() || value.is_float()) {
       result_ += scalar(value);
     } else {
       throw run_.error(concat("a value of type ", value.type_name()), "one that JSON has a form for");
@@ -89,8 +89,8 @@ class JsonWriter {
 
   static std::string scalar(const Value& value) {
     if (value.is_none()) return "null";
-    if (value.is<bool>()) return *value.integer() != 0 ? "true" : "false";
-    if (value.is<std::int64_t>()) return integer_text(*value.integer());
+    if (value.is_bool()) return *value.integer() != 0 ? "true" : "false";
+    if (value.is_integer()) return integer_text(*value.integer());
     const double x = value.number();
     if (std::isnan(x)) return "NaN";
     if (std::isinf(x)) return x > 0 ? "Infinity" : "-Infinity";

@@ -54,7 +54,7 @@ namespace duet::jinja {
     return true;
   }
   if (a.object() != nullptr || b.object() != nullptr) return a.object() == b.object();
-  return a.any().index() == b.any().index() && (a.is_undefined() || a.is_none());
+  return a.kind() == b.kind() && (a.is_undefined() || a.is_none());
 }
 
 /// Python's < and its like.

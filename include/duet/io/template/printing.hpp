@@ -112,11 +112,11 @@ inline void append_repr(Run& run, std::string& result, const Value& value) {
       append_repr(run, result, item);
     }
     result += '}';
-  } else if (value.is<bool>()) {
+  } else if (value.is_bool()) {
     result += *value.integer() != 0 ? "True" : "False";
-  } else if (value.is<std::int64_t>()) {
+  } else if (value.is_integer()) {
     result += integer_text(*value.integer());
-  } else if (value.is<double>()) {
+  } else if (value.is_float()) {
     result += float_text(value.number());
   } else if (value.is_none()) {
     result += "None";

@@ -99,10 +99,10 @@ class StringFormat {
     format += specification;
     const bool typed = !specification.empty() && specification.back() >= 'a' && specification.back() <= 'z';
     if (!typed) {
-      if (value.is<double>() || (numeric && specification.find('.') != std::string_view::npos)) throw run_.unknown(concat("the format :", specification));
-      format += value.integer() && !value.is<bool>() ? 'd' : 's';
+      if (value.is_float() || (numeric && specification.find('.') != std::string_view::npos)) throw run_.unknown(concat("the format :", specification));
+      format += value.integer() && !value.is_bool() ? 'd' : 's';
     }
-    if (specification.find_first_not_of("0123456789.sdfexogi") != std::string_view::npos || value.is<bool>()) {
+    if (specification.find_first_not_of("0123456789.sdfexogi") != std::string_view::npos || value.is_bool()) {
       throw run_.unknown(concat("the format :", specification));
     }
     return PercentFormat(run_, format, make_tuple(run_, {value})).apply();

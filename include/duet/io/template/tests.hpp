@@ -33,19 +33,19 @@ inline bool same(Run& run, const Value& a, const Value& b) {
 }
 
 inline constexpr Test kTests[] = {
-    {"boolean", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is<bool>()); }},
+    {"boolean", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is_bool()); }},
     {"callable", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is_undefined() || (v.object() != nullptr && v.object()->callable())); }},
     {"defined", "", [](Run&, const Value& v, const Parameters&) { return Value(!v.is_undefined()); }},
     {"divisibleby", "num", [](Run& r, const Value& v, const Parameters& p) { return modulo_is(r, v, p.at(0), 0); }},
     {"eq", "b", [](Run& r, const Value& v, const Parameters& p) { return Value(equal(r, v, p.at(0))); }},
-    {"escaped", "", [](Run&, const Value& v, const Parameters&) { return Value(is_safe(v)); }},
+    {"escaped", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is_safe()); }},
     {"even", "", [](Run& r, const Value& v, const Parameters&) { return modulo_is(r, v, std::int64_t{2}, 0); }},
-    {"false", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is<bool>() && !truth(v)); }},
-    {"float", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is<double>()); }},
+    {"false", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is_bool() && !truth(v)); }},
+    {"float", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is_float()); }},
     {"ge", "b", [](Run& r, const Value& v, const Parameters& p) { return Value(order(r, v, p.at(0)) >= 0); }},
     {"gt", "b", [](Run& r, const Value& v, const Parameters& p) { return Value(order(r, v, p.at(0)) > 0); }},
     {"in", "seq", [](Run& r, const Value& v, const Parameters& p) { return Value(contains(r, p.at(0), v)); }},
-    {"integer", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is<std::int64_t>()); }},
+    {"integer", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is_integer()); }},
     {"iterable", "", [](Run&, const Value& v, const Parameters&) { return Value(iterable(v)); }},
     {"le", "b", [](Run& r, const Value& v, const Parameters& p) { return Value(order(r, v, p.at(0)) <= 0); }},
     {"lower", "", [](Run& r, const Value& v, const Parameters&) { return Value(strings::all_cased(to_text(r, v), is_lower)); }},
@@ -60,7 +60,7 @@ inline constexpr Test kTests[] = {
        return Value(v.is_text() || v.is_undefined() || v.dict() != nullptr || (v.sequence() != nullptr && v.sequence()->kind <= Sequence::Kind::kRange));
      }},
     {"string", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is_text()); }},
-    {"true", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is<bool>() && truth(v)); }},
+    {"true", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is_bool() && truth(v)); }},
     {"undefined", "", [](Run&, const Value& v, const Parameters&) { return Value(v.is_undefined()); }},
     {"upper", "", [](Run& r, const Value& v, const Parameters&) { return Value(strings::all_cased(to_text(r, v), is_upper)); }},
 };

@@ -134,7 +134,7 @@ inline Value to_integer(Run& run, const Value& value, const Parameters& p) {
     number = parse_float(value.text());
   } else if (const auto i = value.integer()) {
     return *i;
-  } else if (value.is<double>()) {
+  } else if (value.is_float()) {
     number = value.number();
   } else if (value.is_undefined()) {
     throw undefined_error(run, value);
@@ -177,7 +177,7 @@ inline constexpr Filter kTextFilters[] = {
     {"abs", "", [](Run& r, const Value& v, const Parameters&) { return v.is_number() && v.number() < 0 ? negated(r, v) : posited(r, v); }},
     {"capitalize", "", [](Run& r, const Value& v, const Parameters&) { return make_text_like(r, v, capitalized(to_text(r, v))); }},
     {"center", "width", [](Run& r, const Value& v, const Parameters& p) { return make_text_like(r, v, strings::padded(r, to_text(r, v), p.integer_or(0, 80), " ", Ends::kBoth)); }},
-    {"escape", "", [](Run& r, const Value& v, const Parameters&) { return is_safe(v) ? v : make_safe_text(r, html_escaped(to_text(r, v))); }},
+    {"escape", "", [](Run& r, const Value& v, const Parameters&) { return v.is_safe() ? v : make_safe_text(r, html_escaped(to_text(r, v))); }},
     {"float", "default", to_float},
     {"forceescape", "", [](Run& r, const Value& v, const Parameters&) { return make_safe_text(r, html_escaped(to_text(r, v))); }},
     {"indent", "width first blank", indented},

@@ -7,7 +7,6 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "duet/io/template/run.hpp"
@@ -69,64 +68,55 @@ class Value {
   using SequencePtr = std::shared_ptr<const Sequence>;
   using DictPtr = std::shared_ptr<const Dict>;
   using ObjectPtr = std::shared_ptr<Object>;
-  using Any = std::variant<Undefined, None, bool, std::int64_t, double, TextPtr, SequencePtr, DictPtr, ObjectPtr>;
+  enum class Kind : unsigned char { kUndefined, kNone, kBool, kInteger, kFloat, kText, kSequence, kDict, kObject };
 
   // Never inlined: there are hundreds of places that copy and drop values, and none of them is fast.
   [[gnu::noinline]] Value() noexcept {}  ///< undefined
-  [[gnu::noinline]] Value(const Value& other) : any_(other.any_) {}
-  [[gnu::noinline]] Value(Value&& other) noexcept : any_(std::move(other.any_)) {}
-  [[gnu::noinline]] Value& operator=(const Value& other) {
-    any_ = other.any_;
-    return *this;
-  }
-  [[gnu::noinline]] Value& operator=(Value&& other) noexcept {
-    any_ = std::move(other.any_);
-    return *this;
-  }
+  [[gnu::noinline]] Value(const Value& other) = default;
+  [[gnu::noinline]] Value(Value&& other) noexcept = default;
+  [[gnu::noinline]] Value& operator=(const Value& other) = default;
+  [[gnu::noinline]] Value& operator=(Value&& other) noexcept = default;
   [[gnu::noinline]] ~Value() {}
-  Value(Undefined x) : any_(std::move(x)) {}
-  Value(None) : any_(None{}) {}
-  Value(bool x) : any_(x) {}
-  Value(std::int64_t x) : any_(x) {}
-  Value(double x) : any_(x) {}
-  Value(TextPtr x) : any_(std::move(x)) {}
-  Value(SequencePtr x) : any_(std::move(x)) {}
-  Value(DictPtr x) : any_(std::move(x)) {}
-  Value(ObjectPtr x) : any_(std::move(x)) {}
+  Value(Undefined x) : shared_(std::move(x.what)) {}
+  Value(None) : kind_(Kind::kNone) {}
+  Value(bool x) : kind_(Kind::kBool), integer_(x ? 1 : 0) {}
+  Value(std::int64_t x) : kind_(Kind::kInteger), integer_(x) {}
+  Value(double x) : kind_(Kind::kFloat), float_(x) {}
+  Value(TextPtr x) : kind_(Kind::kText), shared_(std::move(x)) {}
+  Value(SequencePtr x) : kind_(Kind::kSequence), shared_(std::move(x)) {}
+  Value(DictPtr x) : kind_(Kind::kDict), shared_(std::move(x)) {}
+  Value(ObjectPtr x) : kind_(Kind::kObject), shared_(std::move(x)) {}
   Value(const void*) = delete;  // it would become true
 
-  template <class T>
-  [[nodiscard]] bool is() const noexcept {
-    return std::holds_alternative<T>(any_);
-  }
-  [[nodiscard]] bool is_undefined() const noexcept { return is<Undefined>(); }
-  [[nodiscard]] bool is_none() const noexcept { return is<None>(); }
-  [[nodiscard]] bool is_text() const noexcept { return is<TextPtr>(); }
-  [[nodiscard]] bool is_number() const noexcept { return is<bool>() || is<std::int64_t>() || is<double>(); }
+  [[nodiscard]] Kind kind() const noexcept { return kind_; }
+  [[nodiscard]] bool is_undefined() const noexcept { return kind_ == Kind::kUndefined; }
+  [[nodiscard]] bool is_none() const noexcept { return kind_ == Kind::kNone; }
+  [[nodiscard]] bool is_bool() const noexcept { return kind_ == Kind::kBool; }
+  [[nodiscard]] bool is_integer() const noexcept { return kind_ == Kind::kInteger; }
+  [[nodiscard]] bool is_float() const noexcept { return kind_ == Kind::kFloat; }
+  [[nodiscard]] bool is_text() const noexcept { return kind_ == Kind::kText; }
+  [[nodiscard]] bool is_number() const noexcept { return is_bool() || is_integer() || is_float(); }
 
   /// The string's bytes.
   /// Requires is_text()
-  [[nodiscard]] const std::string& text() const { return std::get<TextPtr>(any_)->utf8; }
-  [[nodiscard]] const Sequence* sequence() const noexcept { return pointee<SequencePtr>(); }
-  [[nodiscard]] const Dict* dict() const noexcept { return pointee<DictPtr>(); }
-  [[nodiscard]] Object* object() const noexcept { return pointee<ObjectPtr>(); }
+  [[nodiscard]] const std::string& text() const { return static_cast<const Text*>(shared_.get())->utf8; }
+  [[nodiscard]] bool is_safe() const noexcept { return is_text() && static_cast<const Text*>(shared_.get())->safe; }
+  [[nodiscard]] const Sequence* sequence() const noexcept { return pointee<const Sequence>(Kind::kSequence); }
+  [[nodiscard]] const Dict* dict() const noexcept { return pointee<const Dict>(Kind::kDict); }
+  [[nodiscard]] Object* object() const noexcept { return pointee<Object>(Kind::kObject); }
   template <class T>
   [[nodiscard]] T* object_as() const noexcept {
     return dynamic_cast<T*>(object());
   }
-  [[nodiscard]] const Any& any() const noexcept { return any_; }
+  /// What is not there, where an undefined value knows it.
+  [[nodiscard]] const std::string* what() const noexcept { return pointee<const std::string>(Kind::kUndefined); }
 
   /// An integer, or a bool as Python counts with it.
   [[nodiscard]] std::optional<std::int64_t> integer() const noexcept {
-    if (const auto* x = std::get_if<std::int64_t>(&any_)) return *x;
-    if (const auto* x = std::get_if<bool>(&any_)) return *x ? 1 : 0;
-    return std::nullopt;
+    return is_integer() || is_bool() ? std::optional(integer_) : std::nullopt;
   }
   /// Requires is_number()
-  [[nodiscard]] double number() const noexcept {
-    const auto* x = std::get_if<double>(&any_);
-    return x != nullptr ? *x : static_cast<double>(*integer());
-  }
+  [[nodiscard]] double number() const noexcept { return is_float() ? float_ : static_cast<double>(integer_); }
   /// How deep it reaches.
   [[nodiscard]] int depth() const noexcept {
     if (const Sequence* s = sequence()) return s->depth;
@@ -140,17 +130,21 @@ class Value {
     static constexpr std::string_view kSequences[] = {"list", "tuple", "range", "dict_keys", "dict_values", "dict_items"};
     if (const Sequence* s = sequence()) return kSequences[static_cast<std::size_t>(s->kind)];
     if (const Object* o = object()) return o->type_name();
-    return kNames[any_.index()];
+    return kNames[static_cast<std::size_t>(kind_)];
   }
 
  private:
-  template <class Pointer>
-  [[nodiscard]] typename Pointer::element_type* pointee() const noexcept {
-    const auto* pointer = std::get_if<Pointer>(&any_);
-    return pointer != nullptr ? pointer->get() : nullptr;
+  template <class T>
+  [[nodiscard]] T* pointee(Kind kind) const noexcept {
+    return kind_ == kind ? static_cast<T*>(const_cast<void*>(shared_.get())) : nullptr;
   }
 
-  Any any_;
+  Kind kind_ = Kind::kUndefined;
+  union {
+    std::int64_t integer_ = 0;
+    double float_;
+  };
+  std::shared_ptr<const void> shared_;  ///< a Text, Sequence, Dict or name of what is not there, or an Object, which may change
 };
 
 inline std::optional<Value> Object::attribute(Run&, std::string_view) const { return std::nullopt; }
@@ -166,11 +160,10 @@ inline Value make_safe_text(Run& run, std::string utf8) {
   run.make_text(utf8.size());
   return std::make_shared<const Text>(Text{std::move(utf8), true});
 }
-inline bool is_safe(const Value& value) { return value.is_text() && std::get<Value::TextPtr>(value.any())->safe; }
 
 /// A text that is as safe as the one it was made from.
 inline Value make_text_like(Run& run, const Value& original, std::string utf8) {
-  return is_safe(original) ? make_safe_text(run, std::move(utf8)) : make_text(run, std::move(utf8));
+  return original.is_safe() ? make_safe_text(run, std::move(utf8)) : make_text(run, std::move(utf8));
 }
 
 /// The depth of what holds `items`.
@@ -205,8 +198,7 @@ inline Value make_undefined(Run& run, std::string what) {
 /// The error that using an undefined value is.
 /// Requires value.is_undefined()
 inline Error undefined_error(Run& run, const Value& value) {
-  const auto& what = std::get<Undefined>(value.any()).what;
-  return run.error(what ? *what : std::string("an undefined value"), "a value");
+  return run.error(value.what() != nullptr ? *value.what() : std::string("an undefined value"), "a value");
 }
 
 /// A sequence that can be gone through once, as filters like `map` and `selectattr` give it.
