@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "duet/models/vision_cost.hpp"
 #include "duet/pipeline/image_attention.hpp"
 #include "duet/pipeline/pipeline.hpp"
 
