@@ -66,6 +66,25 @@ class Perceiver {
   [[nodiscard]] Index input_size() const noexcept { return config_.hidden_size; }
   [[nodiscard]] Index output_size() const noexcept { return config_.hidden_size; }
 
+  /// Image tokens of a crop, however many patches it has.
+  [[nodiscard]] Index num_tokens(Index) const noexcept { return config_.num_latents; }
+  /// Of a crop of `features` rows.
+  [[nodiscard]] double multiply_adds(Index features) const noexcept {
+    const auto latents = static_cast<double>(config_.num_latents), asked = latents + static_cast<double>(features);
+    double keys = 0, rest = 0;  // weights that asked rows pass, and those that latents do
+    for (const Layer& layer : layers_) {
+      const auto count = [](double& sum) { return [&sum](const WeightMatrix& w) { sum += static_cast<double>(w.in_features * w.out_features); }; };
+      double all = 0, query = 0;
+      layer.attention.for_each_weight(count(all));
+      layer.attention.for_each_query_weight(count(query));
+      keys += all - query;
+      rest += query;
+      layer.feed_forward.for_each_weight(count(rest));
+    }
+    const auto width = static_cast<double>(config_.num_attention_heads * config_.head_dim * config_.depth);
+    return asked * keys + latents * (rest + 2.0 * asked * width);
+  }
+
   /// Every crop's latents, the crops of a picture one after another.
   [[nodiscard]] ImageRows project(const Features& features, const VisualInput& input, Workspace& workspace) const {
     const auto crops = static_cast<Index>(features.crops.size()), n = config_.num_latents;
@@ -78,14 +97,6 @@ class Perceiver {
       span.count += n;
     }
     return result;
-  }
-  /// Calls visit(weight) for every matrix.
-  template <class Visit>
-  void for_each_weight(Visit&& visit) const {
-    for (const Layer& layer : layers_) {
-      layer.attention.for_each_weight(visit);
-      layer.feed_forward.for_each_weight(visit);
-    }
   }
 
  private:

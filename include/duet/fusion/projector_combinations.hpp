@@ -30,10 +30,8 @@ class OptionalProjector {
     }
     return result;
   }
-  template <class Visit>
-  void for_each_weight(Visit&& visit) const {
-    if (projector_) projector_->for_each_weight(visit);
-  }
+  [[nodiscard]] Index num_tokens(Index features) const noexcept { return projector_ ? projector_->num_tokens(features) : features; }
+  [[nodiscard]] double multiply_adds(Index features) const noexcept { return projector_ ? projector_->multiply_adds(features) : 0.0; }
 
  private:
   Index size_;
@@ -58,10 +56,11 @@ class ProjectorChain {
     first_.project(features.rows, projected.rows, workspace);
     return second_.project(projected, input, workspace);
   }
-  template <class Visit>
-  void for_each_weight(Visit&& visit) const {
-    first_.for_each_weight(visit);
-    second_.for_each_weight(visit);
+  [[nodiscard]] Index num_tokens(Index features) const noexcept { return second_.num_tokens(features); }
+  [[nodiscard]] double multiply_adds(Index features) const noexcept {
+    double weights = 0;
+    first_.for_each_weight([&](const WeightMatrix& w) { weights += static_cast<double>(w.in_features * w.out_features); });
+    return static_cast<double>(features) * weights + second_.multiply_adds(features);
   }
 
  private:

@@ -86,6 +86,20 @@ class QFormer {
   [[nodiscard]] Index input_size() const noexcept { return config_.encoder_hidden_size; }
   [[nodiscard]] Index output_size() const noexcept { return language_projection_.out_features(); }
 
+  /// Image tokens of a crop, however many patches it has.
+  [[nodiscard]] Index num_tokens(Index) const noexcept { return config_.num_query_tokens; }
+  /// Of a crop of `features` rows.
+  [[nodiscard]] double multiply_adds(Index features) const noexcept {
+    const auto queries = static_cast<double>(config_.num_query_tokens), rows = static_cast<double>(features), width = static_cast<double>(config_.hidden_size);
+    double weights = static_cast<double>(config_.hidden_size * config_.output_size);
+    const auto count = [&](const WeightMatrix& w) { weights += static_cast<double>(w.in_features * w.out_features); };
+    for (const auto& block : blocks_) block.for_each_weight(count);
+    for (const auto& branch : cross_) branch.for_each_weight(count);  // those of keys and values, which features pass, apart
+    const auto readers = static_cast<double>(cross_.size()), layers = static_cast<double>(blocks_.size());
+    return queries * (weights + 2.0 * width * (queries * layers + rows * readers)) +
+           2.0 * rows * width * static_cast<double>(config_.encoder_hidden_size) * readers;
+  }
+
   /// Every crop's queries, the crops of a picture one after another.
   [[nodiscard]] ImageRows project(const Features& features, const VisualInput& input, Workspace& workspace) const {
     const auto crops = static_cast<Index>(features.crops.size()), queries = config_.num_query_tokens;

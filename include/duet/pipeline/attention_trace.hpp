@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "duet/models/vision_cost.hpp"
 #include "duet/pipeline/image_attention.hpp"
 #include "duet/pipeline/pipeline.hpp"
 
@@ -59,25 +60,28 @@ struct AttentionTrace {
 
 /// Answers a question about one picture greedily (or, without one, captions it) and keeps where every word looks.
 ///
-/// Errors  kInvalidArgument when the encoder's rows are no grid of patches; those of Pipeline and Session
+/// Errors  kInvalidArgument when the image tokens are no grid of patches: where pictures are cut into tiles, or their features are
+///         pooled or resampled; those of Pipeline and Session
 template <class Model>
 AttentionTrace trace_attention(const Model& model, const Pipeline& pipeline, const Image& picture,
                                std::optional<std::string_view> question, Index max_new_tokens,
                                KeyValueFormat kv_format = KeyValueFormat::kF32) {
-  const auto& vision = model.vision();
-  AttentionTrace trace;
-  trace.rows = vision.config().image_size / vision.config().patch_size;
-  trace.cols = vision.config().width() / vision.config().patch_size;
-  const Index patches = trace.rows * trace.cols, before = vision.num_features() - patches;  // a class token, or nothing
-  if (before < 0) {
-    throw Error(ErrorKind::kInvalidArgument, "encoder", concat(vision.num_features(), " rows a picture"), concat("at least one for each of ", patches, " patches"));
-  }
+  const VisionCost vision = model.vision().cost();
   const std::vector<PicturePlan> pictures = pipeline.prompts().plans({&picture, 1});
   const std::vector<TokenId> ids = pipeline.prompts().encode_turn(question, pictures, PromptEncoder::Turn::kFirst);
   const Index length = static_cast<Index>(ids.size());
   const Index positions = length + std::max<Index>(1, max_new_tokens) - 1;
   Session<Model> session(model, pipeline.model().compute(), {.max_length = positions, .kv_format = kv_format});
-  const ImageRows rows = model.encode(pipeline.prompts().preprocess({&picture, 1}), session.workspace());
+  const VisualInput input = pipeline.prompts().preprocess({&picture, 1});
+  const ImageRows rows = model.encode(input, session.workspace());
+  AttentionTrace trace;
+  trace.rows = input.crops.front().size.height / vision.patch_size;
+  trace.cols = input.crops.front().size.width / vision.patch_size;
+  const Index patches = trace.rows * trace.cols, before = rows.rows.rows() - patches;  // a class token, or nothing
+  if (input.num_crops() > 1 || before < 0 || before > 1) {
+    throw Error(ErrorKind::kInvalidArgument, "image tokens", concat(rows.rows.rows(), " of ", input.num_crops(), " crops"),
+                concat("one for each of ", patches, " patches"), "this model's image tokens do not stand for patches");
+  }
   const Prompt prompt = pipeline.make_prompt(ids, pictures, {}, rows.rows.rows());
 
   constexpr bool kMemory = Model::Decoder::kReadsImages;

@@ -22,7 +22,9 @@ class Pipeline {
   explicit Pipeline(std::shared_ptr<const AnyModel> model)
       : model_(std::move(model)),
         prompts_(model_->folder(), model_->processor(), model_->chat_wording()),
-        defaults_(GenerationDefaults::read(model_->folder().generation_config(), model_->folder().config())) {}
+        defaults_(GenerationDefaults::read(model_->folder().generation_config(), model_->folder().config())) {
+    if (const std::optional<TokenId> end = model_->rules().end_token_id) defaults_.eos_token_ids = {*end};
+  }
 
   [[nodiscard]] const AnyModel& model() const noexcept { return *model_; }
   [[nodiscard]] const std::shared_ptr<const AnyModel>& shared_model() const noexcept { return model_; }

@@ -32,7 +32,8 @@ struct TargetSize {
 inline Index read_between(const JsonView& config, std::string_view key, Index fallback, Index least, Index most) {
   const auto value = config.get_or<Index>(key, fallback);
   if (value >= least && value <= most) return value;
-  throw Error(ErrorKind::kInvalidArgument, concat(config.where(), ": ", key), std::to_string(value), concat("between ", least, " and ", most));
+  throw Error(ErrorKind::kInvalidArgument, concat(config.where(), ": ", key), std::to_string(value),
+              concat("between ", least, " and ", most));
 }
 
 /// Errors  kInvalidArgument for edges that no picture has
@@ -135,6 +136,11 @@ class PixelScale {
   double factor_ = 1.0 / 255.0;
   std::array<double, 3> mean_ = kHalves, deviation_ = kHalves;
 };
+
+/// For a picture of a size that a family does not take.
+inline Error wrong_picture(PictureSize size, std::string_view expected, std::string_view hint) {
+  return {ErrorKind::kInvalidArgument, "image", concat(size.width, " x ", size.height), std::string(expected), std::string(hint)};
+}
 
 /// A part of a picture, which may go beyond its edges: there the colour is `fill`.
 inline Image window(const Image& image, Index top, Index left, PictureSize part, std::array<std::uint8_t, 3> fill = {}) {

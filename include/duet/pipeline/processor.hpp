@@ -59,7 +59,8 @@ class Processor {
   /// Errors  those of expand
   [[nodiscard]] virtual std::vector<TokenId> encode(const Tokenizer& tokenizer, std::string_view text, std::span<const PicturePlan> pictures,
                                                     SpecialTokens special) const {
-    return tokenizer.encode(rules_.image_token_id ? expand(text, pictures) : std::string(text), special);  // a text alone may say what it likes
+    if (!rules_.image_token_id) return tokenizer.encode(text, special);  // a text alone may say what it likes
+    return tokenizer.encode(expand(text, pictures), special);
   }
   /// Whether a text says where its pictures are.
   [[nodiscard]] virtual bool spells_images_out(std::string_view text) const {
@@ -111,7 +112,8 @@ class Processor {
   }
   /// Of image tokens in a prompt.
   [[nodiscard]] Error wrong_number(std::size_t got, std::size_t pictures) const {
-    return {ErrorKind::kInvalidArgument, "prompt", concat(got, " image tokens \"", rules_.image_token, '"'), concat(pictures, ", one for each picture")};
+    return {ErrorKind::kInvalidArgument, "prompt", concat(got, " image tokens \"", rules_.image_token, '"'),
+            concat(pictures, ", one for each picture")};
   }
   /// `text` without its image tokens, of which it has one for each picture, or none.
   /// Errors  kInvalidArgument for another number of them

@@ -22,6 +22,7 @@ struct PromptRules {
   std::string image_token = "<image>";            ///< its spelling in a prompt
   Index tokens_per_image = 0;                     ///< rows that an image becomes
   std::optional<TokenId> decoder_start_token_id;  ///< of an encoder-decoder: the first token of every prompt, and all of one that is no text
+  std::optional<TokenId> end_token_id;            ///< what ends a reply, where the reference does not leave that to generation_config.json
   std::string question_prefix;                    ///< before a question
   std::string image_prefix;                       ///< before each image token
   std::string image_suffix;                       ///< after each image token, before the question

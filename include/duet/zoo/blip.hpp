@@ -95,7 +95,9 @@ struct Blip {
     PromptRules rules;
     rules.picture_rows = PictureRows::kInMemory;
     rules.tokens_per_image = VisionTransformer<VitRecipe>::num_features(vision_config(config));
-    rules.decoder_start_token_id = config.object_or_empty("text_config").get_or<TokenId>("bos_token_id", 30522);
+    const JsonView text = config.object_or_empty("text_config");
+    rules.decoder_start_token_id = text.get_or<TokenId>("bos_token_id", 30522);
+    rules.end_token_id = text.get_or<TokenId>("sep_token_id", 102);
     return rules;
   }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <memory>
 #include <utility>
 
@@ -21,6 +22,8 @@ struct Idefics2PerceiverRecipe {
 /// a fixed number of image tokens of each, and a Mistral. Method A.
 struct Idefics2 {
   static constexpr std::string_view kName = "Idefics2";
+  static constexpr std::array kModelTypes{ModelType{"idefics2"}};
+  static constexpr FamilyCard kCard{"SigLIP, bucketed positions", "gated MLP, Perceiver", "Llama"};
   using Resampler = Perceiver<Idefics2PerceiverRecipe>;
   using Projection = ProjectorChain<GatedMlpProjector<ConfiguredActivation>, Resampler>;
   using Model = VisionLanguageModel<VisionTransformer<Idefics3VisionRecipe>, Projection, Decoder<Llama::Recipe>, EmbeddingFusion>;

@@ -57,11 +57,18 @@ void describe(const VisionLanguageModel<Vision, Projection, Text, Fusion>& model
   info.fusion = Fusion::kName;
   detail::describe_text(model.decoder(), info);
   detail::describe_vision(model.vision(), info);
-  if constexpr (requires { model.projector().num_tokens(model.vision().num_patches()); }) {
-    info.tokens_per_image = model.projector().num_tokens(model.vision().num_patches());
+  const auto& projector = model.projector();
+  const Index num_features = info.tokens_per_image;
+  if constexpr (requires { projector.multiply_adds(num_features); }) {
+    info.tokens_per_image = projector.num_tokens(num_features);
+    info.vision_gflop += detail::gflop(projector.multiply_adds(num_features));
+    return;
   }
-  if constexpr (requires { model.projector().for_each_weight([](const WeightMatrix&) {}); }) {
-    model.projector().for_each_weight([&](const WeightMatrix& w) {
+  if constexpr (requires { projector.num_tokens(model.vision().num_patches()); }) {
+    info.tokens_per_image = projector.num_tokens(model.vision().num_patches());
+  }
+  if constexpr (requires { projector.for_each_weight([](const WeightMatrix&) {}); }) {
+    projector.for_each_weight([&](const WeightMatrix& w) {
       info.vision_gflop += detail::gflop(static_cast<double>(info.tokens_per_image * w.in_features * w.out_features));
     });
   }

@@ -11,6 +11,7 @@
 #include "duet/zoo/gemma.hpp"
 #include "duet/zoo/gemma3.hpp"
 #include "duet/zoo/idefics1.hpp"
+#include "duet/zoo/idefics2.hpp"
 #include "duet/zoo/idefics3.hpp"
 #include "duet/zoo/llava.hpp"
 #include "duet/zoo/llava_next.hpp"
@@ -43,7 +44,7 @@ using Zoo = FamilyList<
     // both, side by side
     Clip, ClipText, Siglip, SiglipText,
     // method A
-    Llava, LlavaGpt2, SiglipLlava, LlavaNext, SiglipLlavaNext, Pixtral, Idefics3, PaliGemma, PaliGemma2, Gemma3, Qwen2Vl, Qwen25Vl, Phi3V,
+    Llava, LlavaGpt2, SiglipLlava, LlavaNext, SiglipLlavaNext, Pixtral, Idefics2, Idefics3, PaliGemma, PaliGemma2, Gemma3, Qwen2Vl, Qwen25Vl, Phi3V,
     Fuyu, Blip2,
     // method B
     VitGpt2, ClipGpt2, VitTrOcr, Blip, Mllama, Idefics1>;

@@ -326,5 +326,17 @@ TEST(ShapeText, ReadsLikeALog) {
   EXPECT_EQ(shape_text(std::vector<Index>{2, 0, 30}), "[2, 0, 30]");
 }
 
+TEST(Weights, TellHowManyValuesAVectorHas) {
+  MemorySource source;
+  source.add("encoder.bias", {5});
+  source.add("encoder.table", {1, 3, 4});
+  const TensorName names[] = {{"up", "encoder"}};
+  TensorNames used;
+  const Weights weights = Weights(source, &used).named(names);
+  EXPECT_EQ(weights.vector_size("up.bias"), 5);
+  EXPECT_EQ(Weights(source).scope("encoder").vector_size("table"), 12);
+  EXPECT_EQ(weights.vector_size("up.weight"), std::nullopt);
+}
+
 }  // namespace
 }  // namespace duet

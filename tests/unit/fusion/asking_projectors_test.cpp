@@ -123,6 +123,14 @@ TEST(Perceiver, MayShareKeysAmongHeadsAndHaveNoHeadNorms) {
   reference::expect_within(got.rows.view().rows(6, 3), expected);
 }
 
+TEST(Perceiver, TellsWhatACropCosts) {
+  const TinyWeights weights;
+  const Perceiver<GroupedRecipe> perceiver(perceiver_config(2, "silu"), Weights(weights));
+  EXPECT_EQ(perceiver.num_tokens(50), 3);
+  const double latents = 3.0 * 2 * (2 * 12 * 20 + 3 * 240), asked = 53.0 * 2 * 2 * 12 * 10, attention = 3.0 * 2 * 53 * 20 * 2;
+  EXPECT_EQ(perceiver.multiply_adds(50), latents + asked + attention);
+}
+
 TEST(Perceiver, RefusesSizesThatCannotBe) {
   const TinyWeights weights;
   PerceiverConfig config = perceiver_config(3, "silu");
@@ -171,6 +179,16 @@ TEST(QFormer, AsksTheFeaturesInEverySecondLayer) {
     }
     reference::expect_within(got.rows.view().rows(static_cast<Index>(3 * i), 3), layers.linear("language_projection", x), "crop " + std::to_string(i));
   }
+}
+
+TEST(QFormer, TellsWhatACropCosts) {
+  const TinyWeights weights;
+  const QFormer q_former(q_former_config(), Weights(weights));
+  EXPECT_EQ(q_former.num_tokens(50), 3);
+  // Three queries through three layers and two that read; fifty features through the keys and values of two.
+  const double queries = 3.0 * (3 * (4 * 144 + 2 * 240) + 2 * 2 * 144 + 12 * 7), features = 50.0 * 2 * 2 * 120;
+  const double attention = 3.0 * 2 * 12 * (3 * 3 + 2 * 50);
+  EXPECT_EQ(q_former.multiply_adds(50), queries + features + attention);
 }
 
 TEST(QFormer, RefusesSizesThatCannotBe) {

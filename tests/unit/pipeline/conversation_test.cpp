@@ -467,7 +467,7 @@ TEST_F(Worded, AConversationGoesOnBehindWhatWasRead) {
   const Reply after = chat.reply({.max_new_tokens = 12});
   const std::vector<ChatMessage> messages = {{"user", {{ChatPart::Kind::kText, "Once upon a time"}}}, {"assistant", {{ChatPart::Kind::kText, before.text}}},
                                              {"user", {{ChatPart::Kind::kText, "One day"}}}};
-  const auto whole = p.encode_chat(messages);
+  const auto whole = p.prompts().encode_chat(messages, {});
   Conversation at_once(p, {.max_length = 300});
   at_once.user_ids(whole);
   EXPECT_EQ(at_once.reply({.max_new_tokens = 12}).ids, after.ids);

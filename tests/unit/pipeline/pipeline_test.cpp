@@ -66,16 +66,39 @@ TEST(EncodeTurn, NothingToSayIsAnError) {
 }
 
 TEST(MakePrompt, NotesTheRowsOfImages) {
-  const Prompt prompt = method_a().make_prompt({1, kImage, kImage, 2, kImage}, {}, 10, 0);
+  const Prompt prompt = method_a().make_prompt({1, kImage, kImage, 2, kImage}, {}, {10, 10}, 0);
   EXPECT_THAT(prompt.image_rows, ::testing::ElementsAre(1, 2, 4));
   EXPECT_THAT(prompt.positions, ::testing::ElementsAre(10, 11, 12, 13, 14));
-  const Prompt other = method_b().make_prompt({1, 2}, {}, 0, 65);
+  const Prompt other = method_b().make_prompt({1, 2}, {}, {}, 65);
   EXPECT_TRUE(other.image_rows.empty());
   EXPECT_EQ(other.visible_images[1].end, 65);
 }
 
+TEST(MakePrompt, PositionsMayRunBehindRows) {
+  const Prompt prompt = method_a().make_prompt({1, 2}, {}, {10, 7}, 0);
+  EXPECT_THAT(prompt.positions, ::testing::ElementsAre(7, 8));
+  EXPECT_EQ(prompt.visible[1].end, 12);
+}
+
+TEST(PromptTail, KeepsWhatRowsSeeAndCountsThemAnew) {
+  Prompt prompt = Prompt::causal({1, 2, 3, 4});
+  prompt.image_rows = {1, 3};
+  prompt.extra_visible = {{1, {5, 6}}, {2, {7, 9}}};
+  prompt.offsets.resize(4);
+  prompt.offsets[2] = {1, 2};
+  const Prompt tail = prompt.tail(2);
+  EXPECT_THAT(tail.ids, ::testing::ElementsAre(3, 4));
+  EXPECT_THAT(tail.positions, ::testing::ElementsAre(2, 3));
+  EXPECT_EQ(tail.visible[0].end, 3);
+  EXPECT_THAT(tail.image_rows, ::testing::ElementsAre(1));
+  ASSERT_EQ(tail.extra_visible.size(), 1u);
+  EXPECT_EQ(tail.extra_visible[0].row, 0);
+  EXPECT_EQ(tail.extra_visible[0].keys.end, 9);
+  EXPECT_EQ(tail.offsets[0].dx, 2);
+}
+
 TEST(MakePrompt, APlaceholderBeyondTheVocabularyNeedsNoRowOfIt) {
-  const Prompt prompt = method_a().make_prompt({kImage}, {}, 0, 0);
+  const Prompt prompt = method_a().make_prompt({kImage}, {}, {}, 0);
   EXPECT_THAT(prompt.ids, Each(::testing::Lt(method_a().model().info().vocab_size)));
 }
 

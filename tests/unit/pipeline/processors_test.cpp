@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 
+#include "duet/io/safetensors.hpp"
 #include "duet/pipeline/prompt_encoder.hpp"
 #include "duet/pipeline/processors/any_resolution.hpp"
 #include "duet/pipeline/processors/blip2.hpp"
@@ -369,6 +370,32 @@ TEST(Phi3V, TilesAreAsManyAsThereMayBe) {
   EXPECT_TRUE(processor.spells_images_out("<|image_1|> what"));
   EXPECT_FALSE(processor.spells_images_out("<|image_x|> what"));
 }
+
+/// Golden checkpoints of families that have no prompts among the reference's.
+template <class P>
+void expect_golden(const std::string& name) {
+  const std::filesystem::path folder = test::shared("golden") / name;
+  if (!std::filesystem::exists(folder / "golden_preproc.safetensors")) GTEST_SKIP() << "no " << folder;
+  const P processor(rules_with(4), CheckpointFolder(folder));
+  const MappedFile mapping(folder / "golden_preproc.safetensors");
+  const SafetensorsFile golden(mapping.bytes(), name);
+  for (const std::string& stored : golden.names()) {
+    const auto colon = stored.find(':');
+    if (!stored.ends_with(":pixel_values")) continue;
+    VisualInput input;
+    processor.process(Image::open(folder / stored.substr(0, colon), processor.alpha()), input);
+    const std::vector<NamedTensor> tensors = processor.tensors(input);
+    const TensorView& view = *golden.find(stored);
+    EXPECT_EQ(tensors[0].shape, view.shape) << stored;
+    ASSERT_EQ(view.dtype, DType::kF32);
+    const auto* bytes = static_cast<const std::byte*>(view.data);
+    const std::vector<double> got = numbers(tensors[0]);
+    const std::vector<double> expected = numbers({stored, view.dtype, view.shape, {bytes, bytes + static_cast<std::size_t>(view.size()) * sizeof(float)}});
+    EXPECT_THAT(got, ::testing::Pointwise(::testing::DoubleNear(1e-5), expected)) << stored;
+  }
+}
+TEST(Idefics1, PixelsAreTheReferences) { expect_golden<Idefics1Processor>("idefics1-0"); }
+TEST(Idefics2, PixelsAreTheReferences) { expect_golden<Idefics2Processor>("idefics2-0"); }
 
 /// Every family, from class defaults alone, takes pictures of any shape or says clearly that it does not.
 TEST(Processors, ExtremePicturesWorkOrAreErrors) {

@@ -60,6 +60,7 @@ TEST(BlipConfig, AbsentKeysAreTheReferencesDefaults) {
   const PromptRules rules = Blip::rules(JsonView(empty, "config.json"));
   EXPECT_EQ(rules.tokens_per_image, 24 * 24 + 1);
   EXPECT_EQ(rules.decoder_start_token_id, 30522);
+  EXPECT_EQ(rules.end_token_id, 102);
   EXPECT_EQ(logits(tiny().with({{"text_config", {{"hidden_act", "gelu"}, {"layer_norm_eps", 1e-12}}}})), logits(tiny()));
 }
 

@@ -37,7 +37,8 @@ class AnyResolutionProcessor : public Processor {
   /// Errors  kInvalidArgument for sizes that config.json cannot mean
   AnyResolutionProcessor(PromptRules rules, const CheckpointFolder& folder) : Processor(std::move(rules)) {
     const JsonView config = folder.config(), vision = config.object_or_empty("vision_config");
-    const bool whole_config = config.contains("vision_config"), siglip = vision.get_or<std::string>("model_type", "") == "siglip_vision_model";
+    const bool whole_config = config.contains("vision_config");
+    const bool siglip = vision.get_or<std::string>("model_type", "") == "siglip_vision_model";
     const bool onevision = config.get_or<std::string>("model_type", "") == "llava_onevision";
     tile_ = vision.get_or<Index>("image_size", whole_config ? 224 : onevision ? 384 : 336);
     const auto patch_size = vision.get_or<Index>("patch_size", whole_config ? siglip ? 16 : 32 : 14);
@@ -45,7 +46,8 @@ class AnyResolutionProcessor : public Processor {
       throw Error(ErrorKind::kInvalidArgument, vision.where(), concat("image_size ", tile_, ", patch_size ", patch_size), "a tile of at least a patch");
     }
     grid_edge_ = tile_ / patch_size;
-    const bool keeps_class = !siglip && config.get_or<std::string>("vision_feature_select_strategy", onevision ? "full" : "default") == "full" && whole_config;
+    const auto rows = config.get_or<std::string>("vision_feature_select_strategy", onevision ? "full" : "default");
+    const bool keeps_class = !siglip && whole_config && rows == "full";
     base_tokens_ = grid_edge_ * grid_edge_ + (keeps_class ? 1 : 0);
     max_tiles_ = read_max_tiles(config);
     if (folder.has("preprocessor_config.json")) {
@@ -90,8 +92,11 @@ class AnyResolutionProcessor : public Processor {
   /// The canvas, with the picture in its middle. Padding is as wide on both sides, as the reference's: a canvas may lack a pixel, and
   /// then its last tiles are stretched by one.
   [[nodiscard]] Image seen(const Image& picture) const override {
-    if (!one_) throw Error(ErrorKind::kFileNotReadable, "preprocessor_config.json", "nothing", "one, to prepare images", "is the download complete?");
-    const PictureSize canvas = plan({picture.height(), picture.width()}).resized, size = fitted({picture.height(), picture.width()}, canvas);
+    if (!one_) {
+      throw Error(ErrorKind::kFileNotReadable, "preprocessor_config.json", "nothing", "one, to prepare images", "is the download complete?");
+    }
+    const PicturePlan planned = plan({picture.height(), picture.width()});
+    const PictureSize canvas = planned.resized, size = fitted(planned.original, canvas);
     const Image image = resize(picture, size.width, size.height, filter_);
     const Index top = (canvas.height - size.height) / 2, left = (canvas.width - size.width) / 2;
     return window(image, -top, -left, {size.height + 2 * top, size.width + 2 * left});
@@ -100,7 +105,8 @@ class AnyResolutionProcessor : public Processor {
   [[nodiscard]] std::vector<NamedTensor> tensors(const VisualInput& input) const override {
     Index most = 0;
     for (const PicturePlan& picture : input.pictures) most = std::max(most, picture.num_crops);
-    return {detail::padded_pictures(input, most), detail::sizes_tensor("image_sizes", input, [](const PicturePlan& picture) { return picture.original; })};
+    return {detail::padded_pictures(input, most),
+            detail::sizes_tensor("image_sizes", input, [](const PicturePlan& picture) { return picture.original; })};
   }
   /// pixel_values [pictures, crops, channels, tile, tile] are padded to the most crops; image_sizes are those of the pictures as they came.
   [[nodiscard]] VisualInput from_arguments(const FindArgument& find) const override {

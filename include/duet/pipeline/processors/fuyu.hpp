@@ -38,7 +38,7 @@ class FuyuProcessor : public Processor {
   [[nodiscard]] PicturePlan plan(PictureSize size) const override {
     const PictureSize fits = fitted(size);
     if (fits.height > most_.height || fits.width > most_.width) {
-      throw Error(ErrorKind::kInvalidArgument, "image", concat(size.width, " x ", size.height), concat("at most ", most_.width, " x ", most_.height), "resize it");
+      throw wrong_picture(size, concat("at most ", most_.width, " x ", most_.height), "resize it");
     }
     const auto up = [this](Index edge) { return (edge + patch_size_ - 1) / patch_size_ * patch_size_; };
     return plan_of(size, {up(fits.height), up(fits.width)});
@@ -89,7 +89,9 @@ class FuyuProcessor : public Processor {
         for (Index col = 0; col < size.width; col += patch_size_) {
           for (Index at = 0; at < patch_size_ * patch_size_; ++at) {
             const Index y = row + at / patch_size_, x = col + at % patch_size_;
-            for (Index c = 0; c < input.num_channels; ++c) patches.push_back(pixels[static_cast<std::size_t>((c * size.height + y) * size.width + x)]);
+            for (Index c = 0; c < input.num_channels; ++c) {
+              patches.push_back(pixels[static_cast<std::size_t>((c * size.height + y) * size.width + x)]);
+            }
           }
           indices.push_back(count++);
         }
@@ -114,7 +116,9 @@ class FuyuProcessor : public Processor {
         throw detail::wrong_argument(name, *patches, concat("[patches, channels · ", patch_size_, "²]"));
       }
       const Index cols = row_length(detail::get_argument(find, "image_patches_indices", 2, "[batch, length]"), i);
-      if (cols == 0 || count % cols != 0) throw detail::wrong_argument(name, *patches, concat("rows of ", cols, " patches, as image_patches_indices say"));
+      if (cols == 0 || count % cols != 0) {
+        throw detail::wrong_argument(name, *patches, concat("rows of ", cols, " patches, as image_patches_indices say"));
+      }
       input.num_channels = patches->shape[1] / area;
       const PictureSize size{count / cols * patch_size_, cols * patch_size_};
       input.add_picture(plan_of(size, size));
@@ -196,16 +200,16 @@ class FuyuProcessor : public Processor {
     return result;
   }
   [[nodiscard]] double scale_of(PictureSize size) const {
-    if (fitted(size) == size) return 1.0;
-    return std::min(static_cast<double>(most_.height) / static_cast<double>(size.height), static_cast<double>(most_.width) / static_cast<double>(size.width));
+    if (!do_resize_ || (size.height <= most_.height && size.width <= most_.width)) return 1.0;
+    const auto height = static_cast<double>(size.height), width = static_cast<double>(size.width);
+    return std::min(static_cast<double>(most_.height) / height, static_cast<double>(most_.width) / width);
   }
 
   /// Only made smaller, never larger.
   [[nodiscard]] PictureSize fitted(PictureSize size) const {
-    if (!do_resize_ || (size.height <= most_.height && size.width <= most_.width)) return size;
-    const auto height = static_cast<double>(size.height), width = static_cast<double>(size.width);
-    const double scale = std::min(static_cast<double>(most_.height) / height, static_cast<double>(most_.width) / width);
-    return {std::max<Index>(1, static_cast<Index>(height * scale)), std::max<Index>(1, static_cast<Index>(width * scale))};
+    const double scale = scale_of(size);
+    const auto scaled = [scale](Index edge) { return std::max<Index>(1, static_cast<Index>(static_cast<double>(edge) * scale)); };
+    return {scaled(size.height), scaled(size.width)};
   }
   [[nodiscard]] Image scaled(const Image& picture) const {
     const PictureSize size{picture.height(), picture.width()}, fits = fitted(size);

@@ -30,7 +30,7 @@ class Idefics2Processor : public Processor {
 
   [[nodiscard]] PicturePlan plan(PictureSize size) const override {
     if (splits_ && (size.height < 2 || size.width < 2)) {
-      throw Error(ErrorKind::kInvalidArgument, "image", concat(size.width, " x ", size.height), "at least 2 x 2 pixels, to be quartered");
+      throw wrong_picture(size, "at least 2 x 2 pixels, to be quartered", "");
     }
     const Index crops = splits_ ? 5 : 1;
     return {.original = size,
@@ -88,7 +88,6 @@ class Idefics2Processor : public Processor {
     const Image image = seen(crop);
     scale_.write(image, input.add_crop({image.height(), image.width()}));
   }
-  /// Errors  kInvalidArgument for a picture that would become too large
   [[nodiscard]] PictureSize resized(PictureSize size) const {
     if (!do_resize_) return size;
     if (size_.height) return {*size_.height, *size_.width};

@@ -23,7 +23,8 @@ class MllamaProcessor : public Processor {
     const JsonView file = folder.preprocessor_config(), vision = folder.config().object_or_empty("vision_config");
     max_tiles_ = file.get_or<Index>("max_image_tiles", vision.get_or<Index>("max_num_tiles", 4));
     if (max_tiles_ < 1 || max_tiles_ > kMostTiles) {
-      throw Error(ErrorKind::kInvalidArgument, concat(file.where(), ": max_image_tiles"), concat(max_tiles_), concat("between 1 and ", kMostTiles));
+      throw Error(ErrorKind::kInvalidArgument, concat(file.where(), ": max_image_tiles"), concat(max_tiles_),
+                  concat("between 1 and ", kMostTiles));
     }
     for (Index rows = 1; rows <= max_tiles_; ++rows) {
       for (Index cols = 1; rows * cols <= max_tiles_; ++cols) grids_.push_back({rows, cols});
@@ -113,7 +114,8 @@ class MllamaProcessor : public Processor {
     pixels.shape.insert(pixels.shape.begin(), 1);
     std::vector<std::int64_t> ids, mask;
     for (const PicturePlan& picture : input.pictures) {
-      const auto found = std::ranges::find_if(grids_, [&](Grid grid) { return grid.rows == picture.tile_rows && grid.cols == picture.tile_cols; });
+      const auto is_its = [&](Grid grid) { return grid.rows == picture.tile_rows && grid.cols == picture.tile_cols; };
+      const auto found = std::ranges::find_if(grids_, is_its);
       ids.push_back(found - grids_.begin() + 1);
       for (Index i = 0; i < max_tiles_; ++i) mask.push_back(i < picture.num_crops ? 1 : 0);
     }

@@ -39,10 +39,9 @@ class Phi3VProcessor : public Processor {
     scale_.write(image, pixels);
     input.add_picture(planned);
     const std::span<float> whole = input.add_crop({kTile, kTile});
-    const Index plane = image.height() * image.width();
-    for (Index c = 0; c < 3; ++c) {
-      interpolate_bicubic(std::span(pixels).subspan(static_cast<std::size_t>(c * plane), static_cast<std::size_t>(plane)), planned.resized, {kTile, kTile},
-                          whole.subspan(static_cast<std::size_t>(c * kTile * kTile), static_cast<std::size_t>(kTile * kTile)));
+    for (std::size_t c = 0; c < 3; ++c) {
+      const std::size_t from = pixels.size() / 3, to = whole.size() / 3;  // values of a channel
+      interpolate_bicubic(std::span(pixels).subspan(c * from, from), planned.resized, {kTile, kTile}, whole.subspan(c * to, to));
     }
     for (Index i = 0; i + 1 < planned.num_crops; ++i) {
       scale_.write(image, i / planned.tile_cols * kTile, i % planned.tile_cols * kTile, {kTile, kTile}, input.add_crop({kTile, kTile}));
@@ -53,7 +52,8 @@ class Phi3VProcessor : public Processor {
     const PicturePlan planned = plan({picture.height(), picture.width()});
     const PictureSize size = scaled_size(planned.original);
     const Image image = resize_upright(picture, size);
-    return window(image, -((planned.resized.height - size.height) / 2), -((planned.resized.width - size.width) / 2), planned.resized, {255, 255, 255});
+    const Index top = (planned.resized.height - size.height) / 2, left = (planned.resized.width - size.width) / 2;
+    return window(image, -top, -left, planned.resized, {255, 255, 255});
   }
 
   [[nodiscard]] bool spells_images_out(std::string_view text) const override {
@@ -72,15 +72,17 @@ class Phi3VProcessor : public Processor {
     for (Marker marker; (marker = find_marker(text, begin)).length > 0; begin = marker.at + marker.length) {
       add(text.substr(begin, marker.at - begin));
       if (const auto k = static_cast<Index>(++count); marker.number != 0 && marker.number != k) {
-        throw Error(ErrorKind::kInvalidArgument, "prompt", concat("<|image_", marker.number, "|>"), concat("<|image_", k, "|>: pictures in their order"));
+        throw Error(ErrorKind::kInvalidArgument, "prompt", concat("<|image_", marker.number, "|>"),
+                    concat("<|image_", k, "|>: pictures in their order"));
       }
       if (count > pictures.size()) continue;
       ids.insert(ids.end(), static_cast<std::size_t>(pictures[count - 1].num_tokens), -static_cast<TokenId>(count));
     }
     if (count != pictures.size()) {
-      throw Error(ErrorKind::kInvalidArgument, "prompt", concat(count, " image tokens <|image_1|> …"), concat(pictures.size(), ", one for each picture"));
+      throw Error(ErrorKind::kInvalidArgument, "prompt", concat(count, " image tokens <|image_1|> …"),
+                  concat(pictures.size(), ", one for each picture"));
     }
-    if (begin < text.size() || count == 0) add(text.substr(begin));
+    add(text.substr(begin));
     return ids;
   }
 
@@ -144,7 +146,7 @@ class Phi3VProcessor : public Processor {
     while (static_cast<double>(scale + 1) * std::ceil(static_cast<double>(scale + 1) / ratio) <= static_cast<double>(num_crops_)) ++scale;
     const Index longer = scale * kTile, shorter = static_cast<Index>(static_cast<double>(longer) / ratio);
     if (shorter < 1) {
-      throw Error(ErrorKind::kInvalidArgument, "image", concat(size.width, " x ", size.height), concat("at most ", longer, " times as long as wide"), "crop it");
+      throw wrong_picture(size, concat("at most ", longer, " times as long as wide"), "crop it");
     }
     return size.width < size.height ? PictureSize{longer, shorter} : PictureSize{shorter, longer};
   }

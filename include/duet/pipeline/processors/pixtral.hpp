@@ -34,10 +34,11 @@ class PixtralProcessor : public Processor {
   [[nodiscard]] PicturePlan plan(PictureSize size) const override {
     if (!do_resize_) {
       if (size.height % patch_size_ == 0 && size.width % patch_size_ == 0) return plan_of(size, size);
-      throw Error(ErrorKind::kInvalidArgument, "image", concat(size.width, " x ", size.height), concat("edges in multiples of ", patch_size_), "resize it");
+      throw wrong_picture(size, concat("edges in multiples of ", patch_size_), "resize it");
     }
     const Index longest = size_.longest_edge.value_or(1024);
-    const auto most_height = static_cast<double>(size_.height.value_or(longest)), most_width = static_cast<double>(size_.width.value_or(longest));
+    const auto most_height = static_cast<double>(size_.height.value_or(longest));
+    const auto most_width = static_cast<double>(size_.width.value_or(longest));
     const double ratio = std::max(static_cast<double>(size.height) / most_height, static_cast<double>(size.width) / most_width);
     const auto up = [&](Index edge) {
       if (ratio > 1.0) edge = static_cast<Index>(std::floor(static_cast<double>(edge) / ratio));

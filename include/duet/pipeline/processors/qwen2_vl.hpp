@@ -43,12 +43,11 @@ class Qwen2VlProcessor : public Processor {
     const Index group = patch_size_ * merge_size_;
     if (!do_resize_) {
       if (size.height % group == 0 && size.width % group == 0) return plan_of(size, size);
-      throw Error(ErrorKind::kInvalidArgument, "image", concat(size.width, " x ", size.height), concat("edges in multiples of ", group), "resize it");
+      throw wrong_picture(size, concat("edges in multiples of ", group), "resize it");
     }
     const auto height = static_cast<double>(size.height), width = static_cast<double>(size.width);
     if (std::max(height, width) / std::min(height, width) > kLongestAspect) {
-      throw Error(ErrorKind::kInvalidArgument, "image", concat(size.width, " x ", size.height), concat("at most ", kLongestAspect, " times as long as wide"),
-                  "crop it");
+      throw wrong_picture(size, concat("at most ", kLongestAspect, " times as long as wide"), "crop it");
     }
     const auto unit = static_cast<double>(group);
     const auto whole = [&](double groups) { return std::max<Index>(1, static_cast<Index>(groups)) * group; };
@@ -117,7 +116,8 @@ class Qwen2VlProcessor : public Processor {
       count += rows * cols;
     }
     const Index values = input.num_channels * temporal_patch_size_ * patch_size_ * patch_size_;
-    return {NamedTensor::floats("pixel_values", {count, values}, patches), NamedTensor::int64s("image_grid_thw", {input.num_crops(), 3}, grids)};
+    return {NamedTensor::floats("pixel_values", {count, values}, patches),
+            NamedTensor::int64s("image_grid_thw", {input.num_crops(), 3}, grids)};
   }
 
   /// pixel_values hold patches in the order in which they are merged, each with every frame of a moment: the frames of a picture are equal.
