@@ -1,6 +1,7 @@
 // A user's own activation, projector and fusion policy, without touching Duet. The weights are made up on the spot.
 #include <duet/fusion/vision_language_model.hpp>
 #include <duet/io/random_weights.hpp>
+#include <duet/models/vision_transformer.hpp>
 #include <duet/pipeline/session.hpp>
 #include <iostream>
 

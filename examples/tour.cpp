@@ -2,6 +2,7 @@
 // small made-up weights; nothing is needed beside this program.
 #include <duet/fusion/vision_language_model.hpp>
 #include <duet/io/random_weights.hpp>
+#include <duet/kernels/patchify.hpp>
 #include <cmath>
 #include <iomanip>
 #include <iostream>

@@ -13,23 +13,12 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-/// Families that the zoo has; golden folders of others are for later.
-bool is_ours(const std::string& name) {
-  if (name == "llava-0" || name == "llava-1" || name.starts_with("stories")) return true;
-  const std::string family = name.substr(0, name.rfind('-'));
-  for (const char* known : {"gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3-text", "vit", "clip",
-                            "vision-encoder-decoder"}) {
-    if (family == known) return true;
-  }
-  return false;
-}
-
-std::vector<fs::path> golden_folders() {
+std::vector<fs::path> golden_folders(std::vector<fs::path> roots) {
   std::vector<fs::path> folders;
-  for (const fs::path& root : {fs::path(DUET_TEST_GOLDEN_DIR), fs::path(DUET_GOLDEN_DIR), fs::path(DUET_SHARED_DIR) / "weights"}) {
+  for (const fs::path& root : roots) {
     if (!fs::is_directory(root)) continue;
     for (const auto& entry : fs::directory_iterator(root)) {
-      if (entry.is_directory() && is_ours(entry.path().filename().string())) folders.push_back(entry.path());
+      if (entry.is_directory() && fs::exists(entry.path() / "config.json")) folders.push_back(entry.path());
     }
   }
   return folders;
@@ -37,13 +26,26 @@ std::vector<fs::path> golden_folders() {
 
 class Golden : public ::testing::TestWithParam<fs::path> {};
 
+/// At the last position of its cache the reference's generate() shifts the keys of sliding layers by one: the oldest is lost, and an
+/// empty one is seen (HybridCache, transformers 4.51). The logits of that one step are of this flaw, which Duet does not copy.
+bool ends_in_the_references_flaw(const fs::path& folder) { return folder.filename() == "paligemma-2"; }
+
 TEST_P(Golden, EveryStageAgrees) {
   const Outcome outcome = duet_program("check '" + GetParam().string() + "'");
+  if (ends_in_the_references_flaw(GetParam())) {
+    EXPECT_THAT(outcome.err, HasSubstr("1 of 15 stages differ; the first is golden.safetensors generated_logits"));
+    EXPECT_THAT(outcome.out, HasSubstr("generated_ids: worst error 0"));
+    EXPECT_THAT(outcome.out, HasSubstr("at [0, 15, "));  // the last step
+    return;
+  }
   EXPECT_EQ(outcome.code, 0) << outcome.out << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("stages agree"));
 }
 
-TEST_P(Golden, EveryStageAgreesWithinTheRoundingOfKeysAndValues) {
+/// Of a model of each mechanism: those in the repository.
+class GoldenInShortFormats : public Golden {};
+
+TEST_P(GoldenInShortFormats, EveryStageAgreesWithinTheRoundingOfKeysAndValues) {
   for (const char* kv : {"bf16", "f16", "q8"}) {
     const Outcome outcome = duet_program("check '" + GetParam().string() + "' --kv " + kv);
     EXPECT_EQ(outcome.code, 0) << kv << ": " << outcome.out << outcome.err;
@@ -51,11 +53,14 @@ TEST_P(Golden, EveryStageAgreesWithinTheRoundingOfKeysAndValues) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Folders, Golden, ::testing::ValuesIn(golden_folders()), [](const auto& param) {
+std::string name_of(const ::testing::TestParamInfo<fs::path>& param) {
   std::string name = std::to_string(param.index) + "_" + param.param.filename().string();
   std::ranges::replace(name, '-', '_');
   return name;
-});
+}
+INSTANTIATE_TEST_SUITE_P(Folders, Golden, ::testing::ValuesIn(golden_folders({DUET_TEST_GOLDEN_DIR, DUET_GOLDEN_DIR, fs::path(DUET_SHARED_DIR) / "weights"})),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Folders, GoldenInShortFormats, ::testing::ValuesIn(golden_folders({DUET_TEST_GOLDEN_DIR})), name_of);
 
 /// A writable copy of a golden checkpoint.
 fs::path copy_of(const std::string& name, const TempFolder& folder) {

@@ -7,14 +7,15 @@
 
 namespace duet {
 
-/// Loads whatever config.json says, if the zoo knows it. Instantiates every family: a program of several units includes this
-/// header in one of them, and pipeline/any_model.hpp elsewhere.
+/// Loads whatever config.json says, if the zoo, or a list of one's own, knows it. Instantiates every family: a program of several
+/// units includes this header in one of them, and pipeline/any_model.hpp elsewhere.
 ///
 /// Errors  kUnsupportedModel, kFileNotReadable, kMalformedFile, kMissingTensor, kShapeMismatch, kConfigMismatch …
-inline std::shared_ptr<const AnyModel> load_any(const std::filesystem::path& folder, const LoadOptions& options = {}) {
+template <class List = Zoo>
+std::shared_ptr<const AnyModel> load_any(const std::filesystem::path& folder, const LoadOptions& options = {}) {
   CheckpointFolder files(folder);
   // The family first: an unknown one deserves its own message, whatever else the folder lacks.
-  return with_family(files.config(), [&](auto tag) -> std::shared_ptr<const AnyModel> {
+  return with_family<List>(files.config(), [&](auto tag) -> std::shared_ptr<const AnyModel> {
     using Family = typename decltype(tag)::type;
     return std::make_shared<const ModelOf<Family>>(Checkpoint::open(folder), options);
   });
