@@ -135,7 +135,7 @@ void sort_for_alignment(std::vector<Tensor>& tensors) {
     return is_quantized(dtype) ? std::size_t{2} : size_of(dtype);
   };
   std::vector<Tensor> sorted;
-  for (const std::size_t bytes : {std::size_t{8}, std::size_t{4}, std::size_t{2}, std::size_t{1}}) {
+  for (const std::size_t bytes : {8U, 4U, 2U, 1U}) {
     std::copy_if(tensors.begin(), tensors.end(), std::back_inserter(sorted), [&](const Tensor& tensor) { return width(tensor) == bytes; });
   }
   tensors = std::move(sorted);

@@ -22,7 +22,16 @@ inline namespace DUET_ISA_NAMESPACE {
 
 inline constexpr Index kDecodeChunk = 8 * kPageSize;
 
-struct HeadScores;
+/// Scores of a page's slots, for heads that share its keys.
+struct PageScores {
+  const AttentionShape* shape;
+  KeyRange slots;  ///< that are seen
+  Index heads;
+  float* scores;  ///< [heads, 64]; they become weights, 0 where a slot is not seen
+  float* states;  ///< [heads, state_stride]: largest score so far, sum of weights
+  Index state_stride;
+  float* keep;  ///< [heads]: becomes what shrinks earlier sums
+};
 
 /// A chunk of one row's keys, for one key-value head's group of query heads.
 struct DecodeChunk {
@@ -32,33 +41,30 @@ struct DecodeChunk {
   const float* q;   ///< [group, head_dim]
   KeyRange keys;    ///< within the chunk
   float* partial;   ///< [group, value_width + 2]: unnormalised sums, largest score, sum of weights
-  void (*weigh)(HeadScores, float* keep) noexcept;
+  void (*weigh)(const PageScores*) noexcept;
 
   [[nodiscard]] Index group() const noexcept { return shape->num_attention_heads / shape->num_key_value_heads; }
 };
 
-/// Scores of one head in one page, and the state of its softmax over the pages so far.
-struct HeadScores {
-  const AttentionShape* shape;
-  KeyRange slots;  ///< that are seen
-  float* scores;   ///< [64]
-  float* state;    ///< largest score, sum of weights
-};
-
-/// Turns scores into weights, 0 where a slot is not seen. `keep` becomes what shrinks earlier sums. A kernel of its own, since
-/// it is the same for all formats.
+/// Turns scores into weights. A kernel of its own, since it is the same for all formats.
 struct WeighKernel {
   template <class V>
-  DUET_INLINE static void run(HeadScores head, float* keep) noexcept {
+  DUET_INLINE static void run(const PageScores* page) noexcept {
+    for (Index h = 0; h < page->heads; ++h) {
+      page->keep[h] = weigh<V>(*page->shape, page->slots, page->scores + h * kPageSize, page->states + h * page->state_stride);
+    }
+  }
+
+ private:
+  template <class V>
+  DUET_INLINE static float weigh(const AttentionShape& shape, KeyRange slots, float* scores, float* state) noexcept {
     static constexpr auto kSlots = [] {
       std::array<float, kPageSize> numbers{};
       for (std::size_t j = 0; j < kPageSize; ++j) numbers[j] = static_cast<float>(j);
       return numbers;
     }();
-    const AttentionShape& shape = *head.shape;
-    float *const scores = head.scores, *const state = head.state;
     const V lowest(-std::numeric_limits<float>::infinity()), scale(shape.scale), cap(shape.soft_cap);
-    const V begin(static_cast<float>(head.slots.begin)), end(static_cast<float>(head.slots.end));
+    const V begin(static_cast<float>(slots.begin)), end(static_cast<float>(slots.end));
     V most = lowest;
     for (Index j = 0; j < kPageSize; j += V::kWidth) {
       V s = V::load(scores + j) * scale;
@@ -76,11 +82,11 @@ struct WeighKernel {
       p.store(scores + j);
       weights = weights + p;
     }
-    float shrink[V::kWidth];
-    exp(V(before) - base).store(shrink);
+    float keep[V::kWidth];
+    exp(V(before) - base).store(keep);
     state[0] = now;
-    state[1] = std::fma(state[1], shrink[0], sum(weights));
-    *keep = shrink[0];
+    state[1] = std::fma(state[1], keep[0], sum(weights));
+    return keep[0];
   }
 };
 
@@ -120,15 +126,14 @@ struct DecodeKernel {
       const Keys keys{kv.keys_of<Element>(page, chunk.kv_head) + kv.key_at(slot, 0), kv.key_block_stride, kv.head_dim};
       for_heads<V::kDecodeHeads>(heads, Score<V>{q, keys, weights + slot});
     }
-    for (Index h = 0; h < heads; ++h) {
-      chunk.weigh({chunk.shape, slots, weights + h * kPageSize, partial + h * stride + stride - 2}, keep + h);
-    }
+    const PageScores scores{chunk.shape, slots, heads, weights, partial + stride - 2, stride, keep};
+    chunk.weigh(&scores);
     for (Index c = 0; c < kv.value_width; c += kValueBlock) {
       const Element* const values = kv.values_of<Element>(page, chunk.kv_head) + kv.value_at(0, c);
       if (kv.value_slot_stride(c) == kValueBlock) {
         for_heads<V::kDecodeHeads>(heads, Add<V>{weights, keep, values, slots, partial + c, stride});
-      } else {  // at most one a head, so it may be read once for each
-        for_heads<1>(heads, Add<V, kValueBlock / 2>{weights, keep, values, slots, partial + c, stride});
+      } else {
+        for_heads<V::kDecodeHeads>(heads, Add<V, kValueBlock / 2>{weights, keep, values, slots, partial + c, stride});
       }
     }
   }
@@ -308,7 +313,7 @@ inline void decode_attention(std::span<const AttentionJob> jobs, const Attention
                            row.job->q.data() + row.row * row.job->q.stride() + kv_head * group * shape.head_dim,
                            {std::max(row.seen.begin, begin), std::min(row.seen.end, begin + kDecodeChunk)},
                            partials_of(row, kv_head) + chunk * chunk_size,
-                           compiled_for<WeighKernel, HeadScores, float*>(isa)};
+                           compiled_for<WeighKernel, const PageScores*>(isa)};
     const auto kernel = with_element_of(
         work.kv->format, [&]<class Element>(Element) { return compiled_for<DecodeKernel<Element>, const DecodeChunk*>(isa); });
     kernel(&work);

@@ -204,8 +204,8 @@ struct PrefillKernel {
   template <class V>
   DUET_INLINE static void cap_scores(const PrefillTile& tile, PageSlots slots) noexcept {
     const V cap(tile.shape->soft_cap);
-    for (Index j = slots.begin; j < slots.end; ++j) {
-      for (Index lane = 0; lane < tile.num_pairs; lane += V::kWidth) {
+    for (Index lane = 0; lane < tile.num_pairs; lane += V::kWidth) {
+      for (Index j = slots.begin; j < slots.end; ++j) {
         float* const score = tile.scores + j * kLanes + lane;
         (cap * tanh(V::load(score) / cap)).store(score);
       }
@@ -216,8 +216,8 @@ struct PrefillKernel {
   template <class V>
   DUET_INLINE static void hide_scores(const PrefillTile& tile, PageSlots slots, const LaneStates& lanes) noexcept {
     const V lowest(-std::numeric_limits<float>::infinity());
-    for (Index j = slots.begin; j < slots.end; ++j) {
-      for (Index lane = 0; lane < tile.num_pairs; lane += V::kWidth) {
+    for (Index lane = 0; lane < tile.num_pairs; lane += V::kWidth) {
+      for (Index j = slots.begin; j < slots.end; ++j) {
         float* const score = tile.scores + j * kLanes + lane;
         select(sees<V>(lanes, lane, j), V::load(score), lowest).store(score);
       }

@@ -28,19 +28,17 @@ struct KeyValueWriteKernel {
     auto* const values = const_cast<Element*>(pages.values_of<Element>(write->page, write->head));
     for (Index c = 0; c < pages.head_dim; c += kScaleBlock) {
       const Index count = std::min(kScaleBlock, pages.head_dim - c), padded = pages.value_slot_stride(c);
-      for (Index i = 0; i < 2 * write->rows; ++i) {  // a key, a value, …: round() is compiled once
-        const Index row = i / 2, slot = write->slot + row;
-        const bool is_key = i % 2 == 0;
+      for (Index i = 0; i < write->rows; ++i) {
+        const Index slot = write->slot + i;
         alignas(kAlignment) Element block[kScaleBlock];
-        const F16 scale = round<V>((is_key ? write->k + row * write->k_stride : write->v + row * write->v_stride) + c, count, block);
-        if (is_key) {
-          Element* const key = keys + pages.key_at(slot, c);
-          for (Index n = 0; n < count; ++n) key[n * kKeyBlock] = block[n];
-        } else {
-          std::copy_n(block, padded, values + pages.value_at(slot, c));
-        }
+        const F16 key_scale = round<V>(write->k + i * write->k_stride + c, count, block);
+        Element* const key = keys + pages.key_at(slot, c);
+        for (Index n = 0; n < count; ++n) key[n * kKeyBlock] = block[n];
+        const F16 value_scale = round<V>(write->v + i * write->v_stride + c, count, block);
+        std::copy_n(block, padded, values + pages.value_at(slot, c));
         if constexpr (is_scaled<Element>) {
-          *const_cast<F16*>(is_key ? pages.key_scale(write->page, write->head, slot, c) : pages.value_scale(write->page, write->head, slot, c)) = scale;
+          *const_cast<F16*>(pages.key_scale(write->page, write->head, slot, c)) = key_scale;
+          *const_cast<F16*>(pages.value_scale(write->page, write->head, slot, c)) = value_scale;
         }
       }
     }
