@@ -7,7 +7,7 @@
 #include "support/temp_folder.hpp"
 
 namespace duet::testing {
-namespace {
+namespace end_to_end_chat {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -105,5 +105,5 @@ TEST(Chat, AFullContextEndsNeitherTheProgramNorTheConversation) {
   EXPECT_THAT(outcome.out, Not(::testing::IsEmpty()));
 }
 
-}  // namespace
+}  // namespace end_to_end_chat
 }  // namespace duet::testing

@@ -7,7 +7,7 @@
 
 namespace duet::testing {
 using duet::test::TempFolder;
-namespace {
+namespace end_to_end_evaluate {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
@@ -80,5 +80,5 @@ TEST_F(Pointing, IsPlayedOnRequest) {
   EXPECT_THAT(evaluate(kModels + folder("here") + " --pointing" + folder("there")).out, HasSubstr("points at what it names"));
 }
 
-}  // namespace
+}  // namespace end_to_end_evaluate
 }  // namespace duet::testing

@@ -8,7 +8,7 @@
 
 namespace duet::testing {
 using duet::test::TempFolder;
-namespace {
+namespace end_to_end_golden {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
@@ -148,5 +148,5 @@ TEST(Forward, WritesTheStagesByTheirNames) {
   }
 }
 
-}  // namespace
+}  // namespace end_to_end_golden
 }  // namespace duet::testing

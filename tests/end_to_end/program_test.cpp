@@ -7,7 +7,7 @@
 
 namespace duet::testing {
 using duet::test::TempFolder;
-namespace {
+namespace end_to_end_program {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
@@ -372,5 +372,5 @@ TEST(Bench, MeasuresInOneRun) {
   EXPECT_EQ(result["machine"]["fma_gflop_s"], fma);
 }
 
-}  // namespace
+}  // namespace end_to_end_program
 }  // namespace duet::testing

@@ -11,7 +11,7 @@
 namespace duet::testing {
 using duet::test::ReferencePrompts;
 using duet::test::TempFolder;
-namespace {
+namespace end_to_end_prompts {
 
 using ::testing::HasSubstr;
 
@@ -98,5 +98,5 @@ TEST(DryRun, ShowsThePromptOfAFolderWithoutWeights) {
   }
 }
 
-}  // namespace
+}  // namespace end_to_end_prompts
 }  // namespace duet::testing

@@ -1,31 +1,14 @@
 # Every header of FOLDERS (below HEADERS, separated by commas) compiles on its own, and twice in one unit, with the include
-# folders INCLUDES alone. With TESTS, headers that a unit test there includes before all else are left to it.
+# folders INCLUDES alone.
 string(REPLACE "," ";" FOLDERS "${FOLDERS}")
 string(REPLACE "," ";" INCLUDES "${INCLUDES}")
 list(REMOVE_ITEM INCLUDES "" /usr/include)  # searched anyway, and out of place among -isystem
 list(TRANSFORM INCLUDES PREPEND "-isystem")
 file(MAKE_DIRECTORY ${WORK})
 set(failures "")
-set(proven "")
-if(TESTS)
-  file(GLOB_RECURSE tests ${TESTS}/*_test.cpp)
-  foreach(test IN LISTS tests)
-    file(STRINGS ${test} first LIMIT_COUNT 1 REGEX "^#include")
-    if(first MATCHES "\"(duet/.*)\"")
-      list(APPEND proven ${CMAKE_MATCH_1})
-    endif()
-  endforeach()
-endif()
 foreach(folder IN LISTS FOLDERS)
   file(GLOB_RECURSE headers RELATIVE ${HEADERS}/.. ${HEADERS}/${folder}/*.hpp)
   foreach(header IN LISTS headers)
-    file(STRINGS ${HEADERS}/../${header} once REGEX "^#pragma once$")
-    if(NOT once)
-      string(APPEND failures "\n${header}: no #pragma once")
-    endif()
-    if(header IN_LIST proven)
-      continue()
-    endif()
     file(WRITE ${WORK}/twice.cpp "#include <${header}>\n#include <${header}>\n")
     execute_process(COMMAND ${COMPILER} -std=c++20 -fsyntax-only -DPCRE2_CODE_UNIT_WIDTH=8 -I${HEADERS}/.. ${INCLUDES} ${WORK}/twice.cpp
                     RESULT_VARIABLE failed ERROR_VARIABLE said)

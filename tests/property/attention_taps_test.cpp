@@ -6,7 +6,7 @@
 #include "support/tiny_models.hpp"
 
 namespace duet::testing {
-namespace {
+namespace property_attention_taps {
 
 using ::testing::ElementsAreArray;
 using ::testing::FloatNear;
@@ -107,5 +107,5 @@ TEST(ImageAttention, KeepsTheLastRowsWeightsOnTheImage) {
   EXPECT_GT((before.eigen() - attention.layer(0).eigen()).cwiseAbs().maxCoeff(), 0.0f) << "another row, other weights";
 }
 
-}  // namespace
+}  // namespace property_attention_taps
 }  // namespace duet::testing

@@ -11,7 +11,7 @@
 #include "duet/io/chat_template.hpp"
 
 namespace duet {
-namespace {
+namespace property_chat_template {
 
 std::string output_of(const std::string& command) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(::popen(command.c_str(), "r"), ::pclose);
@@ -45,5 +45,5 @@ TEST(ChatTemplate, RandomTemplatesRenderAsInPython) {
   EXPECT_LT(errors, kCases / 4) << "most templates must render";
 }
 
-}  // namespace
+}  // namespace property_chat_template
 }  // namespace duet

@@ -9,7 +9,7 @@
 #include "support/tiny_models.hpp"
 
 namespace duet::testing {
-namespace {
+namespace property_fusion {
 
 using ::testing::ElementsAreArray;
 using ::testing::Not;
@@ -319,5 +319,5 @@ TEST(ActivationChoice, AFixedPolicyIsHeldToTheConfig) {
   }
 }
 
-}  // namespace
+}  // namespace property_fusion
 }  // namespace duet::testing

@@ -8,7 +8,7 @@
 #include "support/tiny_models.hpp"
 
 namespace duet::testing {
-namespace {
+namespace property_hybrid {
 
 using ::testing::Each;
 using ::testing::ElementsAreArray;
@@ -194,5 +194,5 @@ TEST(HybridFusion, PlaceholdersMustAgreeWithTheThumbnails) {
   }
 }
 
-}  // namespace
+}  // namespace property_hybrid
 }  // namespace duet::testing

@@ -13,7 +13,7 @@
 #include "support/tiny_models.hpp"
 
 namespace duet::testing {
-namespace {
+namespace property_session {
 
 using ::testing::ElementsAreArray;
 using ::testing::FloatNear;
@@ -714,5 +714,5 @@ TEST(RotaryEmbedding, OnlyDistanceMatters) {
   EXPECT_THAT(shifted(37), Pointwise(FloatNear(2e-4f), shifted(0)));  // angles of some tens of radians, in float
 }
 
-}  // namespace
+}  // namespace property_session
 }  // namespace duet::testing

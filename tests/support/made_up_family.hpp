@@ -21,7 +21,7 @@ using duet::Workspace;
 class MeanNorm {
  public:
   static constexpr bool kIdentity = false;
-  MeanNorm(const Weights& weights, Index size, float eps) : scale_(weights.vector("scale", size)), eps_(eps) {}
+  MeanNorm(const Weights& weights, Index size, float eps) : scale_(weights.vector("weight", size)), eps_(eps) {}
   void forward(ConstMatrixView x, MatrixView out, Workspace&) const {
     for (Index i = 0; i < x.rows(); ++i) {
       float sum = eps_;

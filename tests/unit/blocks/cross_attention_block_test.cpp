@@ -6,7 +6,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace blocks_cross_attention_block {
 
 using kernels::KeyRange;
 using reference::Layers;
@@ -158,5 +158,5 @@ TEST(CrossAttentionBlock, CountsTheMatricesOfTextRowsAlone) {
   EXPECT_EQ(all, 18 * (24 + 24) + 3 * 18 * 30);
 }
 
-}  // namespace
+}  // namespace blocks_cross_attention_block
 }  // namespace duet::testing

@@ -6,7 +6,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace blocks_decoder_block {
 
 using kernels::KeyRange;
 using reference::Layers;
@@ -114,5 +114,5 @@ TEST(DecoderBlock, VisitsItsMatrices) {
   EXPECT_EQ(all, 18 * (24 + 12 + 12 + 24) + 3 * 18 * 30);
 }
 
-}  // namespace
+}  // namespace blocks_decoder_block
 }  // namespace duet::testing

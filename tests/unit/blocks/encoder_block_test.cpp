@@ -6,7 +6,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace blocks_encoder_block {
 
 using kernels::KeyRange;
 using reference::Layers;
@@ -66,5 +66,5 @@ void expect_agreement() {
 TEST(EncoderBlock, AgreesWithTheReference) { expect_agreement<Recipe>(); }
 TEST(EncoderBlock, BranchesMayBeScaled) { expect_agreement<ScaledRecipe>(); }
 
-}  // namespace
+}  // namespace blocks_encoder_block
 }  // namespace duet::testing

@@ -9,7 +9,7 @@
 #include "support/tiny_weights.hpp"
 
 namespace duet::testing {
-namespace {
+namespace blocks_gates {
 
 using reference::tiny_rows;
 
@@ -67,5 +67,5 @@ TEST(TanhGate, MayHaveAValueForEveryChannel) {
   EXPECT_THROW(TanhGate(Weights(source), "gate", 18), Error);
 }
 
-}  // namespace
+}  // namespace blocks_gates
 }  // namespace duet::testing

@@ -9,7 +9,7 @@
 #include <random>
 
 namespace duet {
-namespace {
+namespace core_dtype {
 
 TEST(DType, NamesAndSizesAreThoseOfSafetensors) {
   const struct {
@@ -146,5 +146,5 @@ TEST(Bf16, LargestFloatBecomesInfinite) {
   EXPECT_EQ(to_bf16(-std::numeric_limits<float>::max()).bits, 0xff80);
 }
 
-}  // namespace
+}  // namespace core_dtype
 }  // namespace duet

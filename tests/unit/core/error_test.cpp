@@ -6,7 +6,7 @@
 #include <string>
 
 namespace duet {
-namespace {
+namespace core_error {
 
 TEST(Error, SaysWhereGotExpectedAndHintInOneLine) {
   const Error error(ErrorKind::kShapeMismatch, "model.safetensors: a.weight", "[2, 3]", "[3, 2]", "transpose it");
@@ -63,5 +63,5 @@ TEST(Concat, IsTheSameInEveryLocale) {
   EXPECT_EQ(text, "layers.1234");
 }
 
-}  // namespace
+}  // namespace core_error
 }  // namespace duet

@@ -9,7 +9,7 @@
 #include <vector>
 
 namespace duet {
-namespace {
+namespace core_matrix {
 
 Matrix counting(Index rows, Index cols) {
   Matrix matrix(rows, cols);
@@ -167,5 +167,5 @@ TEST(MatrixViewDeathTest, IndexOutOfRange) {
 }
 #endif
 
-}  // namespace
+}  // namespace core_matrix
 }  // namespace duet

@@ -7,7 +7,7 @@
 #include <vector>
 
 namespace duet {
-namespace {
+namespace core_stored_floats {
 
 /// `values` at an odd address, as a safetensors file may hold them.
 template <class T>
@@ -50,5 +50,5 @@ TEST(ReadFloats, NothingToConvert) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0}) read_floats(nullptr, dtype, 0, {});
 }
 
-}  // namespace
+}  // namespace core_stored_floats
 }  // namespace duet

@@ -9,7 +9,7 @@
 #include <vector>
 
 namespace duet {
-namespace {
+namespace core_threads {
 
 /// How often each of `num_tasks` tasks ran.
 std::vector<int> runs_of(Threads& threads, Index num_tasks) {
@@ -91,5 +91,5 @@ TEST(ThreadsDeathTest, ATaskThatThrowsEndsTheProgram) {
       "");
 }
 
-}  // namespace
+}  // namespace core_threads
 }  // namespace duet

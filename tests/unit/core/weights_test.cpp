@@ -9,7 +9,7 @@
 #include <vector>
 
 namespace duet {
-namespace {
+namespace core_weights {
 
 /// A checkpoint in memory. Remembers nothing of what it was asked: tests look at what came back.
 class MemorySource {
@@ -338,5 +338,5 @@ TEST(Weights, TellHowManyValuesAVectorHas) {
   EXPECT_EQ(weights.vector_size("up.weight"), std::nullopt);
 }
 
-}  // namespace
+}  // namespace core_weights
 }  // namespace duet

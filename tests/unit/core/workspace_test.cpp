@@ -6,7 +6,7 @@
 #include <set>
 
 namespace duet {
-namespace {
+namespace core_workspace {
 
 bool is_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % kAlignment == 0; }
 
@@ -133,5 +133,5 @@ TEST(Workspace, MovesWithItsMemory) {
   EXPECT_TRUE(is_aligned(to.array<float>(10).data()));
 }
 
-}  // namespace
+}  // namespace core_workspace
 }  // namespace duet

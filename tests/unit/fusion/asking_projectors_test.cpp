@@ -10,7 +10,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace fusion_asking_projectors {
 
 using kernels::KeyRange;
 using reference::Layers;
@@ -238,5 +238,5 @@ TEST(ProjectorChain, IsOneBehindTheOther) {
                Error);
 }
 
-}  // namespace
+}  // namespace fusion_asking_projectors
 }  // namespace duet::testing

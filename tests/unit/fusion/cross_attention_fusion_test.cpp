@@ -5,7 +5,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace fusion_cross_attention_fusion {
 
 /// Counts how often it is asked to memorise.
 struct FakeDecoder {
@@ -42,5 +42,5 @@ TEST(CrossAttentionFusion, MemorisesEveryImageOnce) {
   EXPECT_THAT(hidden.view().row(0), ::testing::Each(0.0f)) << "hidden stays text";
 }
 
-}  // namespace
+}  // namespace fusion_cross_attention_fusion
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace fusion_embedding_fusion {
 
 using ::testing::ElementsAreArray;
 
@@ -66,5 +66,5 @@ TEST(EmbeddingFusion, PlaceholdersAndImageTokensMustAgree) {
   rejects({}, 5);
 }
 
-}  // namespace
+}  // namespace fusion_embedding_fusion
 }  // namespace duet::testing

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 namespace duet {
-namespace {
+namespace fusion_image_rows {
 
 TEST(Prompt, CausalContinuesWhereASessionStands) {
   const Prompt prompt = Prompt::causal({5, 6, 7}, 10, 4);
@@ -24,5 +24,5 @@ TEST(ImageRows, AreEmptyWithoutRows) {
   EXPECT_FALSE((ImageRows{Matrix(2, 3), {{0, 2}}}).empty());
 }
 
-}  // namespace
+}  // namespace fusion_image_rows
 }  // namespace duet

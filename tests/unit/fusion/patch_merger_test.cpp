@@ -7,7 +7,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace fusion_patch_merger {
 
 using reference::Layers;
 using reference::Row;
@@ -47,5 +47,5 @@ TEST(PatchMerger, CellsOfPatchesBecomeImageTokens) {
   expect_agreement<RmsNorm>();
 }
 
-}  // namespace
+}  // namespace fusion_patch_merger
 }  // namespace duet::testing

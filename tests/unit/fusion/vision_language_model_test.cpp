@@ -5,7 +5,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace fusion_vision_language_model {
 
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
@@ -127,5 +127,5 @@ TEST(VisionLanguageModel, ItsPartsMustFitOneAnother) {
   rejects(2, 6, "projector output");
 }
 
-}  // namespace
+}  // namespace fusion_vision_language_model
 }  // namespace duet::testing

@@ -9,7 +9,7 @@
 #include "support/temp_folder.hpp"
 
 namespace duet {
-namespace {
+namespace io_chat_template {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -224,5 +224,5 @@ TEST(ChatTemplate, MorePublishedTemplates) {
   expect_goldens(folder);
 }
 
-}  // namespace
+}  // namespace io_chat_template
 }  // namespace duet

@@ -16,7 +16,7 @@
 #include "support/temp_folder.hpp"
 
 namespace duet {
-namespace {
+namespace io_checkpoint {
 
 using test::TempFolder;
 
@@ -519,5 +519,5 @@ TEST(ConvertedWeights, QuantizedFilesBecomeFloatsAgain) {
   EXPECT_EQ(again.find(request)->data, checkpoint->find("w")->data) << "what is quantized already is not quantized twice";
 }
 
-}  // namespace
+}  // namespace io_checkpoint
 }  // namespace duet

@@ -9,7 +9,7 @@
 #include "duet/pipeline/resize.hpp"
 
 namespace duet {
-namespace {
+namespace io_image {
 
 namespace fs = std::filesystem;
 
@@ -135,5 +135,5 @@ TEST(Image, MalformedFilesAreErrorsOrPictures) {
   EXPECT_GT(files, 50);
 }
 
-}  // namespace
+}  // namespace io_image
 }  // namespace duet

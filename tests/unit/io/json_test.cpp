@@ -9,7 +9,7 @@
 #include <vector>
 
 namespace duet {
-namespace {
+namespace io_json {
 
 /// What the call throws: its kind, or nothing; and its message.
 template <class Call>
@@ -105,5 +105,5 @@ TEST(Json, FilesThatAreNone) {
   std::filesystem::remove_all(folder);
 }
 
-}  // namespace
+}  // namespace io_json
 }  // namespace duet

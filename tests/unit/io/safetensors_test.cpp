@@ -17,7 +17,7 @@
 #include "support/temp_folder.hpp"
 
 namespace duet {
-namespace {
+namespace io_safetensors {
 
 using test::TempFolder;
 
@@ -580,5 +580,5 @@ TEST(SafetensorsWriter, ManyWritersOfOneFileLeaveAWholeOne) {
   EXPECT_EQ(files_in(folder.path()), std::vector<std::string>{"out.safetensors"});
 }
 
-}  // namespace
+}  // namespace io_safetensors
 }  // namespace duet

@@ -11,7 +11,7 @@
 #include "support/temp_folder.hpp"
 
 namespace duet {
-namespace {
+namespace io_tokenizer_models {
 
 using Json = nlohmann::json;
 using Ids = std::vector<TokenId>;
@@ -260,5 +260,5 @@ TEST(OlderFiles, AreWhatTokenizerJsonIs) {
   EXPECT_GT(lines, 100);
 }
 
-}  // namespace
+}  // namespace io_tokenizer_models
 }  // namespace duet

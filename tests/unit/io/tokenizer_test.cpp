@@ -16,7 +16,7 @@
 #include <vector>
 
 namespace duet {
-namespace {
+namespace io_tokenizer {
 
 using Ids = std::vector<TokenId>;
 using Json = nlohmann::json;
@@ -514,5 +514,5 @@ TEST(RealFolders, StoriesTokenizersRoundTrip) {
   }
 }
 
-}  // namespace
+}  // namespace io_tokenizer
 }  // namespace duet

@@ -10,7 +10,7 @@
 #include "duet/io/utf8.hpp"
 
 namespace duet {
-namespace {
+namespace io_unicode_regex {
 
 /// All matches, in order; none of the patterns here matches nothing.
 std::vector<std::string> matches(std::string_view pattern, std::string_view text) {
@@ -143,5 +143,5 @@ TEST(UnicodeClass, AgreesWithTheStandard) {
   EXPECT_TRUE(unicode::is_word(0x0301) && unicode::is_word(U'ⓐ') && unicode::is_word(0x200D) && !unicode::is_word(U'²'));
 }
 
-}  // namespace
+}  // namespace io_unicode_regex
 }  // namespace duet

@@ -13,7 +13,7 @@
 #include "support/reference.hpp"
 
 namespace duet {
-namespace {
+namespace kernels_activation {
 
 using kernels::Isa;
 using test::KernelMachine;
@@ -259,5 +259,5 @@ static_assert(!kernels::Activation<int>);
 INSTANTIATE_TEST_SUITE_P(All, ActivationTest, ::testing::ValuesIn(test::runnable_isas()),
                          [](const auto& test) { return std::string(kernels::kernel_table(test.param).name); });
 
-}  // namespace
+}  // namespace kernels_activation
 }  // namespace duet

@@ -12,7 +12,7 @@
 #include "support/reference.hpp"
 
 namespace duet {
-namespace {
+namespace kernels_attention {
 
 using kernels::AttentionJob;
 using kernels::AttentionShape;
@@ -438,5 +438,5 @@ INSTANTIATE_TEST_SUITE_P(
              (std::get<1>(c.param) == Phase::kPrefill ? "Prefill_" : "Decode_") + std::string(name_of(std::get<2>(c.param)));
     });
 
-}  // namespace
+}  // namespace kernels_attention
 }  // namespace duet

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 namespace duet {
-namespace {
+namespace kernels_build_info {
 
 TEST(BuildInfo, NamesTheKernelsThatRun) {
   ::unsetenv("DUET_ISA");
@@ -23,5 +23,5 @@ TEST(BuildInfo, TheEnvironmentMayChoose) {
   ::unsetenv("DUET_ISA");
 }
 
-}  // namespace
+}  // namespace kernels_build_info
 }  // namespace duet

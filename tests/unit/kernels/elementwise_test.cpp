@@ -10,7 +10,7 @@
 #include "support/reference.hpp"
 
 namespace duet {
-namespace {
+namespace kernels_elementwise {
 
 using kernels::Isa;
 using test::KernelMachine;
@@ -114,5 +114,5 @@ TEST(SoftmaxRow, MinusInfinityHasNoShare) {
   kernels::softmax_row(empty);
 }
 
-}  // namespace
+}  // namespace kernels_elementwise
 }  // namespace duet

@@ -8,7 +8,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace kernels_interpolate {
 
 using kernels::GridSize;
 using kernels::Interpolation;
@@ -60,5 +60,5 @@ TEST(Interpolate, ChannelsDoNotMix) {
   }
 }
 
-}  // namespace
+}  // namespace kernels_interpolate
 }  // namespace duet::testing

@@ -9,7 +9,7 @@
 #include "support/kernel_machine.hpp"
 
 namespace duet {
-namespace {
+namespace kernels_key_value_write {
 
 using kernels::Isa;
 using kernels::kPageSize;
@@ -138,5 +138,5 @@ TEST(WriteKeysValues, WhatIsNoNumberOrTooLargeIsNotHidden) {
   }
 }
 
-}  // namespace
+}  // namespace kernels_key_value_write
 }  // namespace duet

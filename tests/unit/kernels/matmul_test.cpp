@@ -12,7 +12,7 @@
 #include "support/reference.hpp"
 
 namespace duet {
-namespace {
+namespace kernels_matmul {
 
 using kernels::Isa;
 using kernels::MatmulJob;
@@ -287,5 +287,5 @@ INSTANTIATE_TEST_SUITE_P(All, MatmulTest,
                                             ::testing::Values(Phase::kPrefill, Phase::kDecode)),
                          test::name_of_case);
 
-}  // namespace
+}  // namespace kernels_matmul
 }  // namespace duet

@@ -10,7 +10,7 @@
 #include "support/reference.hpp"
 
 namespace duet {
-namespace {
+namespace kernels_norm {
 
 using kernels::Isa;
 using test::KernelMachine;
@@ -135,5 +135,5 @@ TEST_P(NormTest, SameBitsInPlaceStridedAloneAndOnAnyNumberOfThreads) {
 INSTANTIATE_TEST_SUITE_P(All, NormTest, ::testing::ValuesIn(test::runnable_isas()),
                          [](const auto& test) { return std::string(kernels::kernel_table(test.param).name); });
 
-}  // namespace
+}  // namespace kernels_norm
 }  // namespace duet

@@ -6,7 +6,7 @@
 #include <vector>
 
 namespace duet {
-namespace {
+namespace kernels_patchify {
 
 TEST(Patchify, GathersChannelRowColumn) {
   for (const Index channels : {1, 3}) {
@@ -109,5 +109,5 @@ TEST(Patchify, AnImageSmallerThanAPatchHasNone) {
   kernels::patchify(pixels, 1, 3, 3, 4, Matrix(0, 16));
 }
 
-}  // namespace
+}  // namespace kernels_patchify
 }  // namespace duet

@@ -10,7 +10,7 @@
 #include "support/kernel_machine.hpp"
 
 namespace duet {
-namespace {
+namespace kernels_quantized_matmul {
 
 using kernels::Isa;
 using kernels::MatmulJob;
@@ -288,5 +288,5 @@ TEST(QuantizedBlock, ShortZeroTinyAndImpossibleBlocks) {
   }
 }
 
-}  // namespace
+}  // namespace kernels_quantized_matmul
 }  // namespace duet

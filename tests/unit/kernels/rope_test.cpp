@@ -8,7 +8,7 @@
 #include "support/kernel_machine.hpp"
 
 namespace duet {
-namespace {
+namespace kernels_rope {
 
 using kernels::Isa;
 using test::KernelMachine;
@@ -107,5 +107,5 @@ TEST_P(RopeTest, SameBitsAloneAndTogether) {
 INSTANTIATE_TEST_SUITE_P(All, RopeTest, ::testing::ValuesIn(test::runnable_isas()),
                          [](const auto& test) { return std::string(kernels::kernel_table(test.param).name); });
 
-}  // namespace
+}  // namespace kernels_rope
 }  // namespace duet

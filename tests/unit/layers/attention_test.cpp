@@ -6,7 +6,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace layers_attention {
 
 using kernels::KeyRange;
 using reference::Layers;
@@ -229,5 +229,5 @@ TEST(Attention, VisitsItsMatrices) {
   EXPECT_EQ(of_queries, 20 * (24 + 24));
 }
 
-}  // namespace
+}  // namespace layers_attention
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include <vector>
 
 namespace duet {
-namespace {
+namespace layers_embedding {
 
 using ::testing::ElementsAre;
 
@@ -74,5 +74,5 @@ TEST(Embedding, MissingOrOfAnotherShapeIsAnError) {
   EXPECT_THROW(Embedding(Weights(source), "tokens", 7, 4), Error);
 }
 
-}  // namespace
+}  // namespace layers_embedding
 }  // namespace duet

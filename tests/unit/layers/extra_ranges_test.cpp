@@ -5,7 +5,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace layers_extra_ranges {
 
 using kernels::AttentionJob;
 using kernels::KeyRange;
@@ -120,5 +120,5 @@ TEST(ExtraRanges, LogSumExpIsOfAllRanges) {
   }
 }
 
-}  // namespace
+}  // namespace layers_extra_ranges
 }  // namespace duet::testing

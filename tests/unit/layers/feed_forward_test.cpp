@@ -7,7 +7,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace layers_feed_forward {
 
 using reference::Layers;
 using reference::Rows;
@@ -101,5 +101,5 @@ TEST(FeedForward, VisitsEveryMatrix) {
   EXPECT_EQ(gated, 3 * 12 * 30);
 }
 
-}  // namespace
+}  // namespace layers_feed_forward
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include <cmath>
 
 namespace duet {
-namespace {
+namespace layers_grid_rotation {
 
 /// The angle of pair `i` of a head of 8 channels, for the patch (row, col).
 double angle(GridFrequencies which, double theta, Index row, Index col, Index i) {
@@ -49,5 +49,5 @@ TEST(GridRotation, NumbersMustMakeAngles) {
   EXPECT_TRUE(rejects(8, std::numeric_limits<float>::infinity()));
 }
 
-}  // namespace
+}  // namespace layers_grid_rotation
 }  // namespace duet

@@ -5,7 +5,7 @@
 #include "support/kernel_machine.hpp"
 
 namespace duet {
-namespace {
+namespace layers_kv_cache {
 
 using kernels::kPageSize;
 
@@ -105,5 +105,5 @@ TEST(VisualMemory, IsEmptyWithoutRows) {
   EXPECT_EQ(memory.bytes(), 2 * KeyValueStore(5, 1, 4).bytes());
 }
 
-}  // namespace
+}  // namespace layers_kv_cache
 }  // namespace duet

@@ -8,7 +8,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace layers_linear {
 
 using reference::Layers;
 using reference::rows_of;
@@ -74,5 +74,5 @@ TEST(Linear, JobsShareOneMatmul) {
   EXPECT_TRUE(test::same_bits(b_out, b_alone));
 }
 
-}  // namespace
+}  // namespace layers_linear
 }  // namespace duet::testing

@@ -6,7 +6,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace layers_norms {
 
 using reference::Layers;
 using reference::rows_of;
@@ -58,5 +58,5 @@ TEST(NoNorm, TakesNoWeightsAndWritesNothing) {
   for (const float value : out.view().row(0)) EXPECT_EQ(value, 0.0f);
 }
 
-}  // namespace
+}  // namespace layers_norms
 }  // namespace duet::testing

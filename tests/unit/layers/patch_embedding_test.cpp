@@ -5,7 +5,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace layers_patch_embedding {
 
 /// The convolution whose stride is its kernel, pixel by pixel.
 reference::Rows convolution(std::span<const float> pixels, Index channels, Index height, Index width, Index patch,
@@ -54,5 +54,5 @@ TEST(PatchEmbedding, IsTheConvolution) {
   }
 }
 
-}  // namespace
+}  // namespace layers_patch_embedding
 }  // namespace duet::testing

@@ -7,7 +7,7 @@
 #include "support/tiny_weights.hpp"
 
 namespace duet::testing {
-namespace {
+namespace layers_patch_positions {
 
 using ::testing::ElementsAre;
 
@@ -56,5 +56,5 @@ TEST(BucketedPatchPositions, TakeRowsByBothCoordinates) {
   for (Index i = 0; i < 2; ++i) EXPECT_TRUE(test::same_bits(table.rows(4 * i, 4), learned.rows(8 * i, 4)));
 }
 
-}  // namespace
+}  // namespace layers_patch_positions
 }  // namespace duet::testing

@@ -7,7 +7,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace layers_positions {
 
 /// The frequencies that a rotary embedding turns with, read off its angles at position 1.
 std::vector<double> frequencies(const RopeConfig& rope, Index head_dim = 64, Index length = 2) {
@@ -238,5 +238,5 @@ TEST(LearnedOrSinusoidalPositions, AreTheOnesThatTheConfigNames) {
   EXPECT_EQ(hidden(0, 6), 0.0f) << "an odd width leaves its last channel alone";
 }
 
-}  // namespace
+}  // namespace layers_positions
 }  // namespace duet::testing

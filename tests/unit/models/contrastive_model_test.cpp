@@ -6,7 +6,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace models_contrastive_model {
 
 using reference::Layers;
 using reference::Rows;
@@ -141,5 +141,5 @@ TEST(ContrastiveModel, TextsDoNotSeeOneAnother) {
   }
 }
 
-}  // namespace
+}  // namespace models_contrastive_model
 }  // namespace duet::testing

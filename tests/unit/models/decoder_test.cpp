@@ -9,7 +9,7 @@
 #include "support/tiny_models.hpp"
 
 namespace duet::testing {
-namespace {
+namespace models_decoder {
 
 using kernels::KeyRange;
 using reference::Layers;
@@ -519,5 +519,5 @@ TEST(DecoderConfig, SizesMustFitOneAnother) {
   rejects([](DecoderConfig& c) { c.attention_scale = std::numeric_limits<float>::infinity(); }, "query_pre_attn_scalar");
 }
 
-}  // namespace
+}  // namespace models_decoder
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace models_image_classifier {
 
 struct NoVision {};
 
@@ -55,5 +55,5 @@ TEST(ImageClassifier, MayHaveNoClassifier) {
   EXPECT_EQ(ImageClassifier<NoVision>({}, VisionHeads{}).num_labels(), 0);
 }
 
-}  // namespace
+}  // namespace models_image_classifier
 }  // namespace duet::testing

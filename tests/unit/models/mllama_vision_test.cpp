@@ -10,7 +10,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace models_mllama_vision {
 
 using kernels::KeyRange;
 using reference::Bounded;
@@ -196,5 +196,5 @@ TEST(MllamaVision, WrongInputIsAnError) {
   EXPECT_THROW(MllamaVision(config, Weights(weights)), Error);
 }
 
-}  // namespace
+}  // namespace models_mllama_vision
 }  // namespace duet::testing

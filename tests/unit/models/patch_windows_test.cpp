@@ -8,7 +8,7 @@
 #include "duet/kernels/patchify.hpp"
 
 namespace duet {
-namespace {
+namespace models_patch_windows {
 
 struct Order {
   std::vector<Index> order;
@@ -51,5 +51,5 @@ TEST(PatchWindows, PatchesSeeThoseOfTheirWindowAndNoOthers) {
   }
 }
 
-}  // namespace
+}  // namespace models_patch_windows
 }  // namespace duet

@@ -10,7 +10,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace models_picture_projectors {
 
 using kernels::GridSize;
 using reference::Layers;
@@ -205,5 +205,5 @@ TEST(TilePackingProjector, GivesAsManyRowsAsTheGridsSay) {
   }
 }
 
-}  // namespace
+}  // namespace models_picture_projectors
 }  // namespace duet::testing

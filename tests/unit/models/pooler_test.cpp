@@ -7,7 +7,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace models_pooler {
 
 using reference::Layers;
 using reference::Rows;
@@ -56,5 +56,5 @@ TEST(Pooler, MayAskAllRowsOfACrop) {
   }
 }
 
-}  // namespace
+}  // namespace models_pooler
 }  // namespace duet::testing

@@ -7,7 +7,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace models_projectors {
 
 using reference::Layers;
 using reference::rows_of;
@@ -57,5 +57,5 @@ TEST(MlpProjector, HasTwoLayersAndTheConfiguredActivation) {
   EXPECT_THROW((MlpProjector<kernels::Gelu>({.input_size = 4, .output_size = 4, .projector_hidden_act = "relu"}, Weights(weights))), Error);
 }
 
-}  // namespace
+}  // namespace models_projectors
 }  // namespace duet::testing

@@ -6,7 +6,7 @@
 #include "support/tiny_weights.hpp"
 
 namespace duet::testing {
-namespace {
+namespace models_raw_patches {
 
 RawPatches tiny() { return RawPatches({.image_size = 8, .patch_size = 2, .num_channels = 3}); }
 
@@ -62,5 +62,5 @@ TEST(RawPatches, SizesMustBePossible) {
   }
 }
 
-}  // namespace
+}  // namespace models_raw_patches
 }  // namespace duet::testing

@@ -9,7 +9,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace {
+namespace models_rotary_vision_transformer {
 
 using kernels::KeyRange;
 using reference::Bounded;
@@ -216,5 +216,5 @@ TEST(RotaryVisionConfig, SizesMustFitOneAnother) {
   rejects([](RotaryVisionConfig& c) { c.image_size = 4; }, "image_size");
 }
 
-}  // namespace
+}  // namespace models_rotary_vision_transformer
 }  // namespace duet::testing

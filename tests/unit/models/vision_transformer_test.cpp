@@ -9,7 +9,7 @@
 #include "support/tiny_models.hpp"
 
 namespace duet::testing {
-namespace {
+namespace models_vision_transformer {
 
 using reference::Layers;
 using reference::Rows;
@@ -214,5 +214,5 @@ TEST(VisionConfig, SizesMustFitOneAnother) {
   rejects([](VisionConfig& c) { c.feature_layers = {-4}; }, "vision_feature_layer");
 }
 
-}  // namespace
+}  // namespace models_vision_transformer
 }  // namespace duet::testing

@@ -11,7 +11,7 @@
 #include "support/temp_folder.hpp"
 
 namespace duet {
-namespace {
+namespace pipeline_conversation {
 
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
@@ -521,5 +521,5 @@ TEST_F(Worded, ATemplateThatRaisesLeavesTheConversationAsItWas) {
   EXPECT_EQ(chat.reply({.max_new_tokens = 5}).ids, calm.reply({.max_new_tokens = 5}).ids);
 }
 
-}  // namespace
+}  // namespace pipeline_conversation
 }  // namespace duet

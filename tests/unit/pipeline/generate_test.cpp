@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 
 namespace duet {
-namespace {
+namespace pipeline_generate {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -174,5 +174,5 @@ TEST(GenerationDefaults, WishesComeFirst) {
   EXPECT_THROW(static_cast<void>(defaults.with({.top_p = 2.0f})), Error);
 }
 
-}  // namespace
+}  // namespace pipeline_generate
 }  // namespace duet

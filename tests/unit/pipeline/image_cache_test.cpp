@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 
 namespace duet {
-namespace {
+namespace pipeline_image_cache {
 
 using ::testing::ElementsAre;
 
@@ -96,5 +96,5 @@ TEST(ImageCache, AKeyTellsHowAPictureWasCutApart) {
   for (const VisualInput& other : {across, larger, whole}) EXPECT_FALSE(key_of(other) == key_of(cut));
 }
 
-}  // namespace
+}  // namespace pipeline_image_cache
 }  // namespace duet

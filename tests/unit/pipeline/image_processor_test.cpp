@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 
 namespace duet {
-namespace {
+namespace pipeline_image_processor {
 
 Image striped(Index width, Index height) {
   std::vector<std::uint8_t> rgb;
@@ -142,5 +142,5 @@ TEST(Resize, NearestStepsAsPillowDoes) {
   EXPECT_THAT(columns, ::testing::ElementsAre(1, 4, 6, 9, 12));
 }
 
-}  // namespace
+}  // namespace pipeline_image_processor
 }  // namespace duet

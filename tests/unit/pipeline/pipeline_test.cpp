@@ -5,7 +5,7 @@
 #include "load_model.hpp"
 
 namespace duet {
-namespace {
+namespace pipeline_pipeline {
 
 using ::testing::Each;
 using ::testing::HasSubstr;
@@ -136,5 +136,5 @@ TEST(Pipeline, SaysWhatIsMissingWhenItIsNeeded) {
   EXPECT_THAT(message([&] { static_cast<void>(bare.prompts().plans({&picture, 1})); }), HasSubstr("text alone"));
 }
 
-}  // namespace
+}  // namespace pipeline_pipeline
 }  // namespace duet

@@ -24,7 +24,7 @@
 #include "support/reference_prompts.hpp"
 
 namespace duet {
-namespace {
+namespace pipeline_processors {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -450,5 +450,5 @@ TEST(Processors, ArgumentsAreReadBack) {
   }
 }
 
-}  // namespace
+}  // namespace pipeline_processors
 }  // namespace duet

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 
 namespace duet {
-namespace {
+namespace pipeline_resize {
 
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
@@ -66,5 +66,5 @@ TEST(Resize, SizesThatCannotBeAreErrors) {
   }
 }
 
-}  // namespace
+}  // namespace pipeline_resize
 }  // namespace duet

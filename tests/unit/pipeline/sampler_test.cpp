@@ -8,7 +8,7 @@
 #include "duet/pipeline/generate.hpp"
 
 namespace duet {
-namespace {
+namespace pipeline_sampler {
 
 using ::testing::ElementsAre;
 using ::testing::Each;
@@ -117,5 +117,5 @@ TEST(GenerationDefaults, ReadsTheReferencesFiles) {
   EXPECT_EQ(greedy.sampling.temperature, 0.0f);
 }
 
-}  // namespace
+}  // namespace pipeline_sampler
 }  // namespace duet

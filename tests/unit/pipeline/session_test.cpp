@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 
 namespace duet {
-namespace {
+namespace pipeline_session {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
@@ -29,6 +29,7 @@ struct FakeDecoder {
   [[nodiscard]] const DecoderConfig& config() const { return sizes; }
   [[nodiscard]] Index hidden_size() const { return 2; }
   [[nodiscard]] Index vocab_size() const { return sizes.vocab_size; }
+  [[nodiscard]] Index num_embeddings() const { return sizes.num_embeddings; }
   [[nodiscard]] Index num_positions() const { return sizes.max_position_embeddings; }
   [[nodiscard]] KvCache make_cache(Index capacity, KeyValueFormat) const { return {1, capacity, 1, 2}; }
   void embed(std::span<const TokenId>, MatrixView) const {}
@@ -183,5 +184,5 @@ TEST_F(SessionTest, ReservesWhatItIsToldOrWhatTheModelWasTrainedFor) {
   for (const Index bad : {-1, 101}) EXPECT_THAT(error_of([&] { session({.max_length = bad}); }).what(), HasSubstr("between 1 and max_position_embeddings, 100"));
 }
 
-}  // namespace
+}  // namespace pipeline_session
 }  // namespace duet

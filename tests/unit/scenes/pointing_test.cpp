@@ -4,7 +4,7 @@
 
 #include "support/temp_folder.hpp"
 
-namespace {
+namespace scenes_pointing {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -181,4 +181,4 @@ TEST(ReadScenes, ReadsBoxesAndRefusesHalfOfOne) {
   }
 }
 
-}  // namespace
+}  // namespace scenes_pointing

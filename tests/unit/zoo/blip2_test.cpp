@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_blip2 {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -96,5 +96,5 @@ TEST(OptConfig, KindsWithOtherPartsAreRefused) {
   EXPECT_THAT(load({{"num_attention_heads", 3}}), HasSubstr("num_attention_heads: got 3, expected a divisor"));
 }
 
-}  // namespace
+}  // namespace zoo_blip2
 }  // namespace duet::testing

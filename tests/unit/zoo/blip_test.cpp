@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_blip {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -70,5 +70,5 @@ TEST(BlipConfig, WrongValuesAreErrors) {
   EXPECT_THAT(load({{"vision_config", {{"patch_size", 0}}}}), HasSubstr("vision_config.patch_size"));
 }
 
-}  // namespace
+}  // namespace zoo_blip
 }  // namespace duet::testing

@@ -7,7 +7,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_clip {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -122,5 +122,5 @@ TEST(ClipTowers, AloneTheyAreWhatTheyAreInClip) {
   EXPECT_FALSE(text_alone.contains("text_embeds"));
 }
 
-}  // namespace
+}  // namespace zoo_clip
 }  // namespace duet::testing

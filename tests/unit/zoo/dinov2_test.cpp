@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_dinov2 {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -69,5 +69,5 @@ TEST(Dinov2, AClassifierReadsTheClassTokenAndTheMeanOfPatches) {
   EXPECT_THAT(complaint([&] { static_cast<void>(classifier.load()); }), HasSubstr("classifier.weight: got [3, 12], expected [3, 24]"));
 }
 
-}  // namespace
+}  // namespace zoo_dinov2
 }  // namespace duet::testing

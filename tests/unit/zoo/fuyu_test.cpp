@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_fuyu {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -78,5 +78,5 @@ TEST(FuyuNames, OldAndNew) {
             logits(fuyu()));
 }
 
-}  // namespace
+}  // namespace zoo_fuyu
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_gemma3 {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -47,5 +47,5 @@ TEST(Gemma3Config, WrongValuesAreErrors) {
   EXPECT_THAT(complaint([] { tiny().with({{"mm_tokens_per_image", 9}}).run(prompt()); }), HasSubstr("4 x 4 patches"));
 }
 
-}  // namespace
+}  // namespace zoo_gemma3
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_gemma {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -122,5 +122,5 @@ TEST(Gemma, SoftCapsWindowsAndScalesReachTheModel) {
   EXPECT_NE(logits(third.with({{"sliding_window", 2}})), logits(third));
 }
 
-}  // namespace
+}  // namespace zoo_gemma
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_gpt2 {
 
 using ::testing::HasSubstr;
 
@@ -83,5 +83,5 @@ TEST(Gpt2Activations, SeveralNamesOfOneFunction) {
   }
 }
 
-}  // namespace
+}  // namespace zoo_gpt2
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_idefics1 {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -90,5 +90,5 @@ TEST(Idefics1Config, AbsentKeysAreTheReferencesDefaults) {
   EXPECT_EQ(rules.tokens_per_image, 16 * 16 + 1);
 }
 
-}  // namespace
+}  // namespace zoo_idefics1
 }  // namespace duet::testing

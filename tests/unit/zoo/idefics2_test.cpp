@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_idefics2 {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -60,5 +60,5 @@ TEST(Idefics2Config, WrongValuesAreErrors) {
   EXPECT_THAT(load({{"perceiver_config", {{"resampler_n_latents", 4}}}}), HasSubstr("latents"));
 }
 
-}  // namespace
+}  // namespace zoo_idefics2
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_idefics3 {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -51,5 +51,5 @@ TEST(Idefics3Config, WrongValuesAreErrors) {
   EXPECT_THAT(load({{"vision_config", {{"patch_size", 0}}}}), HasSubstr("patch_size"));
 }
 
-}  // namespace
+}  // namespace zoo_idefics3
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_llama {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -198,5 +198,5 @@ TEST(LlamaHead, OwnOrTied) {
   EXPECT_EQ(logits(tied), with_unused_head);
 }
 
-}  // namespace
+}  // namespace zoo_llama
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_llava_next {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -81,5 +81,5 @@ TEST(LlavaNext, GivesAsManyRowsAsItsProcessorPlans) {
   }
 }
 
-}  // namespace
+}  // namespace zoo_llava_next
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_llava {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -99,5 +99,5 @@ TEST(LlavaNames, OfGpt2OldAndNew) {
             logits(tiny_with_gpt2()));
 }
 
-}  // namespace
+}  // namespace zoo_llava
 }  // namespace duet::testing

@@ -12,7 +12,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_made_up_family {
 
 using ::testing::HasSubstr;
 using Mine = FamilyList<made_up::Family, Gpt2>;
@@ -20,9 +20,9 @@ using Mine = FamilyList<made_up::Family, Gpt2>;
 Shapes shapes() {
   Shapes result{{"eyes.patch_embedding.weight", {8, 3, 4, 4}}, {"eyes.patch_embedding.bias", {8}}, {"eyes.class_embedding", {8}},
                 {"eyes.position_embedding", {5, 8}},           {"largest.weight", {12, 8}},          {"text.embed_tokens.weight", {23, 12}},
-                {"text.norm.scale", {12}}};
+                {"text.norm.weight", {12}}};
   const auto layer = [&](const std::string& prefix, Index size, bool gated) {
-    for (const char* norm : {"first", "second"}) result[prefix + norm + ".scale"] = {size};
+    for (const char* norm : {"first", "second"}) result[prefix + norm + ".weight"] = {size};
     for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"}) result[prefix + "self_attn." + name + ".weight"] = {size, size};
     result[prefix + "mlp.up_proj.weight"] = {2 * size, size};
     result[prefix + "mlp.down_proj.weight"] = {size, 2 * size};
@@ -48,7 +48,7 @@ void write(const test::TempFolder& folder) {
   std::vector<NamedTensor> tensors;
   for (const auto& [name, shape] : shapes()) {
     std::vector<float> values(static_cast<std::size_t>(std::accumulate(shape.begin(), shape.end(), Index{1}, std::multiplies<>())));
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i * i + name.size())) + (name.ends_with("scale") ? 1.0f : 0.0f);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i * i + name.size())) + (shape.size() == 1 ? 1.0f : 0.0f);
     tensors.push_back(NamedTensor::floats(name, shape, values));
   }
   write_safetensors(folder.path() / "model.safetensors", tensors);
@@ -81,5 +81,5 @@ TEST(MadeUpFamily, IsFoundByConfigJsonInAListOfOnesOwn) {
   EXPECT_THAT(complaint([&] { static_cast<void>(load_any<FamilyList<Gpt2>>(folder.path())); }), HasSubstr("model_type: got \"made_up\", expected one of gpt2"));
 }
 
-}  // namespace
+}  // namespace zoo_made_up_family
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_mllama {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -132,5 +132,5 @@ TEST(MllamaConfig, WrongValuesAreErrors) {
   EXPECT_THAT(complaint([] { tiny().run(prompt({23, 23}, {{1, 1}})); }), HasSubstr("one for each picture"));
 }
 
-}  // namespace
+}  // namespace zoo_mllama
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_paligemma {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -47,5 +47,5 @@ TEST(PaliGemmaConfig, WrongValuesAreErrors) {
   EXPECT_THAT(complaint([] { static_cast<void>(tiny().with({{"vision_config", {{"hidden_size", 24}}}}).load()); }), HasSubstr("vision_tower"));
 }
 
-}  // namespace
+}  // namespace zoo_paligemma
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_persimmon {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -64,5 +64,5 @@ TEST(Persimmon, HeadNormsMayBeOff) {
   EXPECT_EQ(logits(off), with_unused);
 }
 
-}  // namespace
+}  // namespace zoo_persimmon
 }  // namespace duet::testing

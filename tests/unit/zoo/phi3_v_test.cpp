@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_phi3_v {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -83,5 +83,5 @@ TEST(Phi3VConfig, OtherEmbeddingsAreErrors) {
   EXPECT_THAT(load("img_processor", {{"layer_idx", 5}}), HasSubstr("vision_feature_layer: got 5"));
 }
 
-}  // namespace
+}  // namespace zoo_phi3_v
 }  // namespace duet::testing

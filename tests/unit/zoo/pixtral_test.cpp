@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_pixtral {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -72,5 +72,5 @@ TEST(PixtralNames, OldAndNew) {
             logits(tiny()));
 }
 
-}  // namespace
+}  // namespace zoo_pixtral
 }  // namespace duet::testing

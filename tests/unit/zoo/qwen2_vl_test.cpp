@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_qwen2_vl {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -103,5 +103,5 @@ TEST(Qwen2VlConfig, WrongValuesAreErrors) {
   EXPECT_THAT(load("qwen2_5_vl", {{"window_size", 7}}), HasSubstr("window_size: got 7, expected at least 8"));
 }
 
-}  // namespace
+}  // namespace zoo_qwen2_vl
 }  // namespace duet::testing

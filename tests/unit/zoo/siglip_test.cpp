@@ -7,7 +7,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_siglip {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -90,5 +90,5 @@ TEST(SiglipText, AloneIsWhatItIsInSiglip) {
   EXPECT_EQ(text.run(some_text()).at("last_hidden_state"), tiny().run(some_text()).at("text_out"));
 }
 
-}  // namespace
+}  // namespace zoo_siglip
 }  // namespace duet::testing

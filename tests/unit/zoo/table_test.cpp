@@ -11,7 +11,7 @@
 #include <sstream>
 
 namespace duet::testing {
-namespace {
+namespace zoo_table {
 
 namespace fs = std::filesystem;
 
@@ -88,5 +88,5 @@ TEST(Readme, ItsTableOfModelsIsTheZoos) {
   EXPECT_THAT(readme, ::testing::HasSubstr(table)) << "the README's table should be\n" << table;
 }
 
-}  // namespace
+}  // namespace zoo_table
 }  // namespace duet::testing

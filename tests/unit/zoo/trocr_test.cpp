@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_trocr {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -70,5 +70,5 @@ TEST(TrOcrConfig, WrongValuesAreErrors) {
   EXPECT_THAT(load({{"decoder", {{"d_model", 0}}}}), HasSubstr("hidden_size"));
 }
 
-}  // namespace
+}  // namespace zoo_trocr
 }  // namespace duet::testing

@@ -5,7 +5,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_vision_encoder_decoder {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -73,8 +73,7 @@ TEST(VisionEncoderDecoder, EveryBlockReadsTheImage) {
 
 TEST(VisionEncoderDecoder, EveryRowOfIdsHasOneImage) {
   ReferenceInputs two_images = tiny_picture(tiny_text());
-  two_images.pixel_values->num_images = 2;
-  two_images.pixel_values->pixels.resize(2 * two_images.pixel_values->pixels.size());
+  static_cast<void>(two_images.pixel_values->add_whole({8, 8}));
   EXPECT_THAT(complaint([&] { tiny().run(two_images); }), HasSubstr("pixel_values: got 2 images, expected 1, one for each row of ids"));
 }
 
@@ -101,5 +100,5 @@ TEST(VisionEncoderDecoder, EncodersByEitherName) {
   EXPECT_EQ(logits(tiny_with_clip().renamed({{"encoder.vision_model.", "encoder."}})), logits(tiny_with_clip()));
 }
 
-}  // namespace
+}  // namespace zoo_vision_encoder_decoder
 }  // namespace duet::testing

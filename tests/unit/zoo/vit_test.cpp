@@ -7,7 +7,7 @@
 #include "support/tiny_checkpoint.hpp"
 
 namespace duet::testing {
-namespace {
+namespace zoo_vit {
 
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -85,5 +85,5 @@ TEST(VitHeads, ThePoolerIsADenseLayerWithAnActivation) {
   EXPECT_EQ(tiny().run(tiny_picture()).count("pooler_output"), 0u);
 }
 
-}  // namespace
+}  // namespace zoo_vit
 }  // namespace duet::testing
