@@ -1,5 +1,6 @@
 #pragma once
 #include "duet/fusion/vision_language_model.hpp"
+#include "duet/models/vision_transformer.hpp"
 
 // Recipes of the smallest kind.
 struct TextRecipe : duet::DecoderRecipeDefaults {

@@ -176,7 +176,7 @@ TEST(BadInput, GivesOneClearLine) {
   clear("forward '" + golden("vit-0") + "' '" + golden("vit-0/config.json") + "' '" + here + "/x'", "a JSON file");
   clear("run '" + golden("gpt2-0") + "' --prompt hello", "tokenizer.json");
   clear("run '" + golden("llama-0") + "' --prompt-ids 1,2,99999", "99999");
-  clear("preprocess '" + golden("llama-0") + "' " + kScene + " -o '" + here + "/x.safetensors'", "preprocessor_config.json");
+  clear("preprocess '" + golden("llama-0") + "' " + kScene + " -o '" + here + "/x.safetensors'", "a model that reads text alone");
 
   const fs::path model = folder.path() / "model";
   fs::copy(golden("llama-0"), model);

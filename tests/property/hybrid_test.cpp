@@ -81,9 +81,9 @@ Matrix hidden_rows(const Model& model, const Prompt& prompt, const ImageRows& ro
 }
 
 void close_gates(const TinyWeights& weights) {
-  for (const char* layer : {"0", "2"}) {
+  for (const char* layer : {"0", "1"}) {
     for (const char* gate : {"cross_attn_attn_gate", "cross_attn_mlp_gate"}) {
-      const std::string name = std::string("text.layers.") + layer + ".cross_layer." + gate;
+      const std::string name = std::string("text.cross_layers.") + layer + "." + gate;
       const Index one[] = {1};
       static_cast<void>(weights.find(name, one));
       weights.at(name) = {0.0f};

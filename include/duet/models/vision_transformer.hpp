@@ -246,7 +246,7 @@ class VisionTransformer {
     observe(Stage::kVisionEmbeds, 0, ConstMatrixView(hidden));
     if constexpr (!Recipe::StemNorm::kIdentity) stem_norm_.forward(hidden, hidden, workspace);
     take(hidden, 0, groups, crops, features.rows);
-    const Index last = num_layers_run();
+    const Index last = std::decay_t<Observer>::kLooks ? config_.num_hidden_layers : num_layers_run();  // who looks sees all
     for (Index i = 0; i < last; ++i) {
       blocks_[static_cast<std::size_t>(i)].forward(hidden, groups, angles, workspace);
       observe(Stage::kVisionLayer, i, ConstMatrixView(hidden));

@@ -56,7 +56,8 @@ class Conversation {
     if (prompts.has_chat_template() && !(text && prompts.spells_images_out(*text))) return user_in_chat(text, std::move(images));
     const auto turn = begins_anew() ? PromptEncoder::Turn::kFirst : PromptEncoder::Turn::kLater;
     const auto words = text ? std::optional<std::string_view>(*text) : std::nullopt;
-    user_ids(prompts.encode_turn(words, prompts.plans(images), turn), std::move(images));
+    std::vector<TokenId> ids = prompts.encode_turn(words, prompts.plans(images), turn);  // before the images are moved
+    user_ids(std::move(ids), std::move(images));
   }
   void user(std::string text, Image image) {
     std::vector<Image> images;

@@ -29,7 +29,7 @@ struct FakeDecoder {
   [[nodiscard]] const DecoderConfig& config() const { return sizes; }
   [[nodiscard]] Index hidden_size() const { return 2; }
   [[nodiscard]] Index vocab_size() const { return sizes.vocab_size; }
-  [[nodiscard]] Index num_embeddings() const { return sizes.num_embeddings; }
+  [[nodiscard]] Index num_embeddings() const { return sizes.vocab_size; }
   [[nodiscard]] Index num_positions() const { return sizes.max_position_embeddings; }
   [[nodiscard]] KvCache make_cache(Index capacity, KeyValueFormat) const { return {1, capacity, 1, 2}; }
   void embed(std::span<const TokenId>, MatrixView) const {}

@@ -75,7 +75,7 @@ TEST(LlavaConfig, WrongValuesAreErrors) {
   EXPECT_THAT(load({{"vision_feature_select_strategy", "some"}}), HasSubstr("vision_feature_select_strategy: got \"some\", expected default or full"));
   EXPECT_THAT(load({{"projector_hidden_act", "mish"}}), HasSubstr("projector_hidden_act"));
   EXPECT_THAT(load({{"text_config", {{"model_type", "opt"}}}}), HasSubstr("text_config.model_type: got \"opt\", expected llama, mistral, phi3, qwen2, qwen3 or gpt2"));
-  EXPECT_THAT(load({{"vision_config", {{"model_type", "vit"}}}}), HasSubstr("vision_config.model_type: got \"vit\", expected clip_vision_model or siglip_vision_model"));
+  EXPECT_THAT(load({{"vision_config", {{"model_type", "vit"}}}}), HasSubstr("vision_config.model_type: got \"vit\", expected clip_vision_model, siglip_vision_model or pixtral"));
   const Json no_patches{{"vision_config", {{"patch_size", 0}}}};
   EXPECT_THROW(static_cast<void>(Llava::rules(JsonView(no_patches, "config.json"))), Error) << "rules are asked for before weights are";
   TinyCheckpoint without_bias = tiny().with({{"multimodal_projector_bias", false}});

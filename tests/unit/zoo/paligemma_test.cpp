@@ -43,7 +43,7 @@ TEST(PaliGemma, OldAndNewNames) {
 }
 
 TEST(PaliGemmaConfig, WrongValuesAreErrors) {
-  EXPECT_THAT(complaint([] { static_cast<void>(tiny().with({{"text_config", {{"model_type", "llama"}}}}).load()); }), HasSubstr("expected gemma or gemma2"));
+  EXPECT_THAT(complaint([] { static_cast<void>(tiny().with({{"text_config", {{"model_type", "llama"}}}}).load()); }), HasSubstr("expected gemma, gemma2"));
   EXPECT_THAT(complaint([] { static_cast<void>(tiny().with({{"vision_config", {{"hidden_size", 24}}}}).load()); }), HasSubstr("vision_tower"));
 }
 
