@@ -16,7 +16,6 @@ class NoGate {
   NoGate(const Weights&, std::string_view, Index) {}
   void apply(MatrixView, Workspace&) const noexcept {}
 };
-using NoLayerScale = NoGate;
 
 /// A branch multiplied by tanh of a learned scalar, or of a vector channel by channel: at 0 the model is the one without the
 /// branch (Flamingo, Mllama, Idefics).
@@ -61,7 +60,5 @@ concept Gate = std::constructible_from<G, const Weights&, std::string_view, Inde
                  gate.apply(branch, workspace);
                  { G::kIdentity } -> std::convertible_to<bool>;
                };
-template <class S>
-concept BranchScale = Gate<S>;
 
 }  // namespace duet

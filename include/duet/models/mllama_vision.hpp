@@ -90,7 +90,7 @@ class MllamaVision {
     using Norm = LayerNorm;
     using HeadNorm = NoNorm;
     using FeedForward = duet::FeedForward<ConfiguredActivation>;
-    using Scale = NoLayerScale;
+    using Scale = NoGate;
   };
   struct GlobalRecipe : LocalRecipe {
     using Scale = TanhGate;

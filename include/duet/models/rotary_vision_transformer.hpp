@@ -73,13 +73,13 @@ struct RotaryVisionConfig {
 /// The policies that shape such an encoder. Derive from it and name Norm, FeedForward and kFrequencies.
 struct RotaryVisionRecipeDefaults {
   using HeadNorm = NoNorm;
-  using Scale = NoLayerScale;  ///< of each block's branches
+  using Scale = NoGate;        ///< of each block's branches
   using StemNorm = NoNorm;     ///< before the first block (Pixtral's ln_pre)
 };
 
 template <class R>
 concept RotaryVisionRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && Norm<typename R::StemNorm> &&
-                             BranchScale<typename R::Scale> && requires {
+                             Gate<typename R::Scale> && requires {
   typename R::FeedForward;
   { R::kFrequencies } -> std::convertible_to<GridFrequencies>;
 };

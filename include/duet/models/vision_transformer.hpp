@@ -87,7 +87,7 @@ struct NoClassToken {
 /// The policies that shape an encoder. Derive from it and name Norm and FeedForward.
 struct VisionRecipeDefaults {
   using HeadNorm = NoNorm;
-  using Scale = NoLayerScale;               ///< of each block's branches
+  using Scale = NoGate;                     ///< of each block's branches
   using Positions = LearnedPatchPositions;
   using StemNorm = NoNorm;    ///< before the first block (CLIP's pre_layrnorm)
   using OutputNorm = NoNorm;  ///< after the last block, on every row (ViT)
@@ -97,7 +97,7 @@ struct VisionRecipeDefaults {
 
 template <class R>
 concept VisionRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && Norm<typename R::StemNorm> &&
-                       Norm<typename R::OutputNorm> && BranchScale<typename R::Scale> &&
+                       Norm<typename R::OutputNorm> && Gate<typename R::Scale> &&
                        PatchPositions<typename R::Positions> && requires {
                          typename R::FeedForward;
                          R::FirstRow::kRows;

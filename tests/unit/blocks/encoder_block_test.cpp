@@ -17,7 +17,7 @@ using reference::tiny_rows;
 struct Recipe {
   using Norm = LayerNorm;
   using HeadNorm = NoNorm;
-  using Scale = NoLayerScale;
+  using Scale = NoGate;
   using FeedForward = duet::FeedForward<kernels::Gelu>;
 };
 struct ScaledRecipe : Recipe {
