@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <string>
 
 #include "duet/models/image_classifier.hpp"
@@ -16,41 +17,26 @@ struct Dinov2Recipe : VisionRecipeDefaults {
   using OutputNorm = LayerNorm;
 };
 
-inline constexpr TensorName kDinov2Names[] = {
-    {"patch_embedding", "embeddings.patch_embeddings.projection"},
-    {"class_embedding", "embeddings.cls_token"},
-    {"position_embedding", "embeddings.position_embeddings"},
-    {"layers.*.input_layernorm", "encoder.layer.*.norm1"},
-    {"layers.*.self_attn.q_proj", "encoder.layer.*.attention.attention.query"},
-    {"layers.*.self_attn.k_proj", "encoder.layer.*.attention.attention.key"},
-    {"layers.*.self_attn.v_proj", "encoder.layer.*.attention.attention.value"},
-    {"layers.*.self_attn.o_proj", "encoder.layer.*.attention.output.dense"},
-    {"layers.*.attention_scale", "encoder.layer.*.layer_scale1.lambda1"},
-    {"layers.*.post_attention_layernorm", "encoder.layer.*.norm2"},
-    {"layers.*.mlp.up_proj", "encoder.layer.*.mlp.fc1"},
-    {"layers.*.mlp.down_proj", "encoder.layer.*.mlp.fc2"},
-    {"layers.*.feed_forward_scale", "encoder.layer.*.layer_scale2.lambda1"},
-    {"post_layernorm", "layernorm"},
+inline constexpr std::array kDinov2NamesWithoutMlp{
+    TensorName{"patch_embedding", "embeddings.patch_embeddings.projection"},
+    TensorName{"class_embedding", "embeddings.cls_token"},
+    TensorName{"position_embedding", "embeddings.position_embeddings"},
+    TensorName{"layers.*.input_layernorm", "encoder.layer.*.norm1"},
+    TensorName{"layers.*.self_attn.q_proj", "encoder.layer.*.attention.attention.query"},
+    TensorName{"layers.*.self_attn.k_proj", "encoder.layer.*.attention.attention.key"},
+    TensorName{"layers.*.self_attn.v_proj", "encoder.layer.*.attention.attention.value"},
+    TensorName{"layers.*.self_attn.o_proj", "encoder.layer.*.attention.output.dense"},
+    TensorName{"layers.*.attention_scale", "encoder.layer.*.layer_scale1.lambda1"},
+    TensorName{"layers.*.post_attention_layernorm", "encoder.layer.*.norm2"},
+    TensorName{"layers.*.feed_forward_scale", "encoder.layer.*.layer_scale2.lambda1"},
+    TensorName{"post_layernorm", "layernorm"},
 };
-
+inline constexpr auto kDinov2Names = joined(kDinov2NamesWithoutMlp, std::array{TensorName{"layers.*.mlp.up_proj", "encoder.layer.*.mlp.fc1"},
+                                                                              TensorName{"layers.*.mlp.down_proj", "encoder.layer.*.mlp.fc2"}});
 /// With gate and up in one tensor.
-inline constexpr TensorName kDinov2SwigluNames[] = {
-    {"patch_embedding", "embeddings.patch_embeddings.projection"},
-    {"class_embedding", "embeddings.cls_token"},
-    {"position_embedding", "embeddings.position_embeddings"},
-    {"layers.*.input_layernorm", "encoder.layer.*.norm1"},
-    {"layers.*.self_attn.q_proj", "encoder.layer.*.attention.attention.query"},
-    {"layers.*.self_attn.k_proj", "encoder.layer.*.attention.attention.key"},
-    {"layers.*.self_attn.v_proj", "encoder.layer.*.attention.attention.value"},
-    {"layers.*.self_attn.o_proj", "encoder.layer.*.attention.output.dense"},
-    {"layers.*.attention_scale", "encoder.layer.*.layer_scale1.lambda1"},
-    {"layers.*.post_attention_layernorm", "encoder.layer.*.norm2"},
-    {"layers.*.mlp.gate_proj", "encoder.layer.*.mlp.weights_in"},
-    {"layers.*.mlp.up_proj", "encoder.layer.*.mlp.weights_in"},
-    {"layers.*.mlp.down_proj", "encoder.layer.*.mlp.weights_out"},
-    {"layers.*.feed_forward_scale", "encoder.layer.*.layer_scale2.lambda1"},
-    {"post_layernorm", "layernorm"},
-};
+inline constexpr auto kDinov2SwigluNames = joined(kDinov2NamesWithoutMlp, std::array{TensorName{"layers.*.mlp.gate_proj", "encoder.layer.*.mlp.weights_in"},
+                                                                                    TensorName{"layers.*.mlp.up_proj", "encoder.layer.*.mlp.weights_in"},
+                                                                                    TensorName{"layers.*.mlp.down_proj", "encoder.layer.*.mlp.weights_out"}});
 
 inline VisionConfig read_dinov2_config(const JsonView& config) {
   VisionConfig result;

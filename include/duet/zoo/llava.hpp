@@ -9,28 +9,26 @@
 #include "duet/zoo/clip.hpp"
 #include "duet/zoo/gpt2.hpp"
 #include "duet/zoo/llama.hpp"
+#include "duet/zoo/llava_frame.hpp"
 #include "duet/zoo/siglip.hpp"
 
 namespace duet {
 
-/// What LLaVA's descendants share: a tower of another family, an MLP projector, a text model of a third, and how config.json
-/// speaks of them.
+/// LLaVA's frame around a tower of another family, whose patches have learned positions.
 template <class VisionFamily, class TextFamily>
-struct LlavaParts {
+struct LlavaParts : LlavaFrame<TextFamily> {
   /// The tower that vision_config names; where there is none, `by_default`.
   static constexpr ModelType::Part vision(std::string_view by_default) {
     constexpr std::string_view kName = VisionFamily::kModelTypes[0].name;
     return {"vision_config", kName, kName == by_default ? ModelType::Absent::kTaken : ModelType::Absent::kRefused};
   }
   using Vision = VisionTransformer<typename VisionFamily::Recipe>;
-  using Projector = MlpProjector<ConfiguredActivation>;
-  using Text = Decoder<typename TextFamily::Recipe>;
 
   /// `absent` are the sizes where there is no vision_config; keys that one leaves out have its own family's defaults.
   static VisionConfig read_vision_config(const JsonView& config, const ImageTowerDefaults& absent, const char* strategy) {
     VisionConfig result = config.contains("vision_config") ? VisionFamily::read_config(config.at("vision_config"))
                                                            : VisionFamily::read_config(config.object_or_empty("vision_config"), absent);
-    result.feature_layers = read_feature_layers(config);
+    result.feature_layers = LlavaFrame<TextFamily>::read_feature_layers(config);
     result.feature_rows = read_feature_rows(config, strategy);
     return result;
   }
@@ -38,25 +36,8 @@ struct LlavaParts {
     return VisionFamily::load_encoder(std::move(config), root,
                                       {"vision_tower.vision_model", "model.vision_tower.vision_model", "model.vision_tower", "vision_tower"});
   }
-  static Text load_text(const JsonView& config, const Weights& root) {
-    const bool old_names = !root.contains("model.multi_modal_projector.linear_1.weight");
-    return TextFamily::load_decoder(config.object_or_empty("text_config"), root, TextFamily::inside_vlm(), old_names ? "language_model" : "");
-  }
-  static Projector load_projector(const JsonView& config, const Weights& root, Index input_size, Index output_size) {
-    ProjectorConfig projector;
-    projector.input_size = input_size;
-    projector.output_size = output_size;
-    projector.projector_hidden_act = config.get_or<std::string>("projector_hidden_act", "gelu");
-    projector.bias = read_bias(config, "multimodal_projector_bias", true);
-    return {projector, first_under(root, {"multi_modal_projector", "model.multi_modal_projector"}, "linear_1.weight")};
-  }
 
  private:
-  static std::vector<Index> read_feature_layers(const JsonView& config) {
-    if (!config.contains("vision_feature_layer")) return {config.get_or<std::string>("model_type", "") == "llava_onevision" ? -1 : -2};
-    const JsonView layers = config.at("vision_feature_layer");
-    return layers.json().is_array() ? layers.as<std::vector<Index>>() : std::vector<Index>{layers.as<Index>()};
-  }
   /// Errors  kConfigMismatch for a strategy that is not known, or that leaves out the class token of a tower without one
   static FeatureRows read_feature_rows(const JsonView& config, const char* fallback) {
     constexpr bool kHasClassToken = VisionFamily::Recipe::FirstRow::kRows > 0;

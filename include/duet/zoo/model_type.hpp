@@ -39,12 +39,12 @@ constexpr std::array<ModelType, N> with_text(std::string_view name, ModelType::P
   return types;
 }
 /// Two lists as one.
-template <std::size_t N, std::size_t M>
-constexpr std::array<ModelType, N + M> joined(const std::array<ModelType, N>& a, const std::array<ModelType, M>& b) {
-  std::array<ModelType, N + M> types{};
-  std::copy(a.begin(), a.end(), types.begin());
-  std::copy(b.begin(), b.end(), types.begin() + N);
-  return types;
+template <class T, std::size_t N, std::size_t M>
+constexpr std::array<T, N + M> joined(const std::array<T, N>& a, const std::array<T, M>& b) {
+  std::array<T, N + M> both{};
+  std::copy(a.begin(), a.end(), both.begin());
+  std::copy(b.begin(), b.end(), both.begin() + N);
+  return both;
 }
 
 namespace detail {

@@ -4,6 +4,7 @@
 #include "duet/models/rotary_vision_transformer.hpp"
 #include "duet/pipeline/processors/pixtral.hpp"
 #include "duet/zoo/llama.hpp"
+#include "duet/zoo/llava_frame.hpp"
 
 namespace duet {
 
@@ -53,23 +54,16 @@ struct Pixtral {
   static constexpr std::string_view kName = "Pixtral";
   static constexpr std::array kModelTypes{ModelType{"llava", {{{"vision_config", "pixtral"}, {"text_config", "mistral"}}}}};
   static constexpr FamilyCard kCard{"ViT with 2-D rotation", "MLP", "Mistral"};
-  using Model = VisionLanguageModel<RotaryVisionTransformer<PixtralVisionRecipe>, MlpProjector<ConfiguredActivation>,
-                                    Decoder<Llama::Recipe>, EmbeddingFusion>;
+  using Frame = LlavaFrame<Llama>;
+  using Model = VisionLanguageModel<RotaryVisionTransformer<PixtralVisionRecipe>, Frame::Projector, Frame::Text, EmbeddingFusion>;
   using Chat = ChatPrompt;
 
   static Model load(const JsonView& config, const Weights& root) {
     const Weights tower = first_under(root, {"vision_tower", "model.vision_tower"}, "patch_embedding.weight", kPixtralVisionNames);
     RotaryVisionTransformer<PixtralVisionRecipe> vision(read_vision_config(config), tower);
-    const bool old_names = !root.contains("model.multi_modal_projector.linear_1.weight");
-    auto text = Llama::load_decoder(config.object_or_empty("text_config"), root, Llama::inside_vlm(), old_names ? "language_model" : "");
-    ProjectorConfig projector;
-    projector.input_size = vision.hidden_size();
-    projector.output_size = text.hidden_size();
-    projector.projector_hidden_act = config.get_or<std::string>("projector_hidden_act", "gelu");
-    projector.bias = read_bias(config, "multimodal_projector_bias", true);
-    const Weights projector_weights =
-        first_under(root, {"multi_modal_projector", "model.multi_modal_projector"}, "linear_1.weight");
-    return {std::move(vision), MlpProjector<ConfiguredActivation>(projector, projector_weights), std::move(text)};
+    auto text = Frame::load_text(config, root);
+    auto projector = Frame::load_projector(config, root, vision.hidden_size(), text.hidden_size());
+    return {std::move(vision), std::move(projector), std::move(text)};
   }
 
   static PromptRules rules(const JsonView& config) {
@@ -88,11 +82,7 @@ struct Pixtral {
  private:
   static RotaryVisionConfig read_vision_config(const JsonView& config) {
     RotaryVisionConfig result = read_pixtral_vision_config(config.object_or_empty("vision_config"));
-    result.feature_layers = {-2};
-    if (config.contains("vision_feature_layer")) {
-      const JsonView layers = config.at("vision_feature_layer");
-      result.feature_layers = layers.json().is_array() ? layers.as<std::vector<Index>>() : std::vector<Index>{layers.as<Index>()};
-    }
+    result.feature_layers = Frame::read_feature_layers(config);
     if (const auto strategy = config.get_or<std::string>("vision_feature_select_strategy", "default"); strategy != "full") {
       throw Error(ErrorKind::kConfigMismatch, "config.json: vision_feature_select_strategy", '"' + strategy + '"', "full",
                   "this tower has no class token to leave out");
