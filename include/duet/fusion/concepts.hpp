@@ -3,7 +3,7 @@
 #include <concepts>
 #include <span>
 
-#include "duet/fusion/image_rows.hpp"
+#include "duet/fusion/prompt.hpp"
 #include "duet/layers/kv_cache.hpp"
 #include "duet/models/visual_input.hpp"
 

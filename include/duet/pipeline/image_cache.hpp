@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "duet/fusion/image_rows.hpp"
+#include "duet/fusion/prompt.hpp"
 #include "duet/models/visual_input.hpp"
 
 namespace duet {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "duet/core/weights.hpp"
-#include "duet/fusion/image_rows.hpp"
+#include "duet/fusion/prompt.hpp"
 #include "duet/io/image.hpp"
 #include "duet/io/named_tensor.hpp"
 #include "duet/io/tokenizer.hpp"

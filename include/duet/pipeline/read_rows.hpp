@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "duet/fusion/image_rows.hpp"
+#include "duet/fusion/prompt.hpp"
 #include "duet/pipeline/session_file.hpp"
 
 namespace duet {

@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "duet/fusion/q_former.hpp"
+#include "duet/models/q_former.hpp"
 #include "duet/pipeline/processors/blip2.hpp"
 #include "duet/zoo/blip.hpp"
 #include "duet/zoo/opt.hpp"

@@ -3,8 +3,8 @@
 #include <memory>
 #include <utility>
 
-#include "duet/fusion/perceiver.hpp"
 #include "duet/fusion/projector_combinations.hpp"
+#include "duet/models/perceiver.hpp"
 #include "duet/pipeline/processors/idefics1.hpp"
 #include "duet/zoo/clip.hpp"
 #include "duet/zoo/llama.hpp"

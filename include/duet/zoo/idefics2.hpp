@@ -4,8 +4,8 @@
 #include <memory>
 #include <utility>
 
-#include "duet/fusion/perceiver.hpp"
 #include "duet/fusion/projector_combinations.hpp"
+#include "duet/models/perceiver.hpp"
 #include "duet/pipeline/processors/idefics2.hpp"
 #include "duet/zoo/idefics3.hpp"
 

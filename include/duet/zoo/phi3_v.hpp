@@ -4,8 +4,8 @@
 #include <memory>
 #include <string>
 
-#include "duet/fusion/hd_projector.hpp"
 #include "duet/fusion/vision_language_model.hpp"
+#include "duet/models/hd_projector.hpp"
 #include "duet/pipeline/processors/phi3_v.hpp"
 #include "duet/zoo/clip.hpp"
 #include "duet/zoo/llama.hpp"

@@ -2,8 +2,8 @@
 
 #include <memory>
 
-#include "duet/fusion/patch_merger.hpp"
 #include "duet/fusion/vision_language_model.hpp"
+#include "duet/models/patch_merger.hpp"
 #include "duet/models/rotary_vision_transformer.hpp"
 #include "duet/pipeline/processors/qwen2_vl.hpp"
 #include "duet/zoo/llama.hpp"

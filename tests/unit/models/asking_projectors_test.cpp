@@ -2,15 +2,15 @@
 
 #include <vector>
 
-#include "duet/fusion/perceiver.hpp"
+#include "duet/models/perceiver.hpp"
 #include "duet/fusion/projector_combinations.hpp"
-#include "duet/fusion/q_former.hpp"
+#include "duet/models/q_former.hpp"
 #include "duet/models/projectors.hpp"
 #include "support/reference.hpp"
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace fusion_asking_projectors {
+namespace models_asking_projectors {
 
 using kernels::KeyRange;
 using reference::Layers;
@@ -238,5 +238,5 @@ TEST(ProjectorChain, IsOneBehindTheOther) {
                Error);
 }
 
-}  // namespace fusion_asking_projectors
+}  // namespace models_asking_projectors
 }  // namespace duet::testing

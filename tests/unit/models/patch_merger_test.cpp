@@ -1,4 +1,4 @@
-#include "duet/fusion/patch_merger.hpp"
+#include "duet/models/patch_merger.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace fusion_patch_merger {
+namespace models_patch_merger {
 
 using reference::Layers;
 using reference::Row;
@@ -47,5 +47,5 @@ TEST(PatchMerger, CellsOfPatchesBecomeImageTokens) {
   expect_agreement<RmsNorm>();
 }
 
-}  // namespace fusion_patch_merger
+}  // namespace models_patch_merger
 }  // namespace duet::testing

@@ -7,7 +7,7 @@
 
 #include "duet/blocks/cross_attention_block.hpp"
 #include "duet/blocks/decoder_block.hpp"
-#include "duet/fusion/image_rows.hpp"
+#include "duet/models/image_rows.hpp"
 #include "duet/models/visual_input.hpp"
 
 namespace duet {

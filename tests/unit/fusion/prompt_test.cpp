@@ -1,9 +1,9 @@
-#include "duet/fusion/image_rows.hpp"
+#include "duet/fusion/prompt.hpp"
 
 #include <gtest/gtest.h>
 
 namespace duet {
-namespace fusion_image_rows {
+namespace fusion_prompt {
 
 TEST(Prompt, CausalContinuesWhereASessionStands) {
   const Prompt prompt = Prompt::causal({5, 6, 7}, 10, 4);
@@ -24,5 +24,5 @@ TEST(ImageRows, AreEmptyWithoutRows) {
   EXPECT_FALSE((ImageRows{Matrix(2, 3), {{0, 2}}}).empty());
 }
 
-}  // namespace fusion_image_rows
+}  // namespace fusion_prompt
 }  // namespace duet

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "duet/blocks/residual.hpp"
-#include "duet/fusion/image_rows.hpp"
 #include "duet/layers/attention.hpp"
 #include "duet/layers/feed_forward.hpp"
+#include "duet/models/image_rows.hpp"
 #include "duet/models/visual_input.hpp"
 
 namespace duet {

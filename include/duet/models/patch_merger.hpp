@@ -2,10 +2,10 @@
 
 #include <vector>
 
-#include "duet/fusion/image_rows.hpp"
 #include "duet/layers/activation_choice.hpp"
 #include "duet/layers/linear.hpp"
 #include "duet/layers/norms.hpp"
+#include "duet/models/image_rows.hpp"
 #include "duet/models/visual_input.hpp"
 
 namespace duet {

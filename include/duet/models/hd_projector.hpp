@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "duet/fusion/image_rows.hpp"
+#include "duet/models/image_rows.hpp"
 #include "duet/models/projectors.hpp"
 #include "duet/models/visual_input.hpp"
 

@@ -1,4 +1,4 @@
-#include "duet/fusion/hd_projector.hpp"
+#include "duet/models/hd_projector.hpp"
 
 #include <gmock/gmock.h>
 
@@ -7,7 +7,7 @@
 #include "support/reference_layers.hpp"
 
 namespace duet::testing {
-namespace fusion_hd_projector {
+namespace models_hd_projector {
 
 using reference::Layers;
 using reference::Rows;
@@ -111,5 +111,5 @@ TEST(HdProjector, CropsMustBeAWholeAndItsTiles) {
   EXPECT_THAT(complaint_about([](VisualInput&, Features& features) { features.crops[4].count = 17; }), ::testing::HasSubstr("17 rows"));
 }
 
-}  // namespace fusion_hd_projector
+}  // namespace models_hd_projector
 }  // namespace duet::testing
