@@ -2,7 +2,7 @@
 
 #include "duet/pipeline/any_model.hpp"
 #include "duet/pipeline/prompt_encoder.hpp"
-#include "duet/pipeline/reference_forward.hpp"
+#include "duet/pipeline/reference_inputs.hpp"
 
 /// The dtype that --weights names: f32, f16, bf16, q8 or q4.
 duet::DType dtype_named(std::string_view name);

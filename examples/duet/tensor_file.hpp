@@ -8,7 +8,7 @@
 #include "duet/io/mapped_file.hpp"
 #include "duet/io/safetensors.hpp"
 #include "duet/pipeline/processor.hpp"
-#include "duet/pipeline/reference_forward.hpp"
+#include "duet/pipeline/reference_inputs.hpp"
 
 /// A safetensors file of inputs or golden stages.
 class TensorFile {

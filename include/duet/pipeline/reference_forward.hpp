@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -9,74 +8,14 @@
 #include <utility>
 #include <vector>
 
-#include "duet/io/named_tensor.hpp"
 #include "duet/models/contrastive_model.hpp"
 #include "duet/models/image_classifier.hpp"
 #include "duet/models/text_encoder.hpp"
-#include "duet/pipeline/processor.hpp"
+#include "duet/pipeline/reference_inputs.hpp"
 #include "duet/pipeline/session.hpp"
+#include "duet/pipeline/stage_recorder.hpp"
 
 namespace duet {
-
-/// Arguments of the reference's forward(), by its names.
-struct ReferenceInputs {
-  Index batch = 0, length = 0;
-  std::vector<TokenId> input_ids;            ///< [batch, length]; decoder_input_ids of an encoder-decoder
-  std::vector<std::uint8_t> attention_mask;  ///< [batch, length] or empty: all ones
-  std::vector<Index> position_ids;           ///< [batch, length] or empty: 0, 1, 2 …
-  std::optional<VisualInput> pixel_values;
-  const Processor* processor = nullptr;  ///< of the family, which arranges its prompts; without, they are as a text's
-
-  /// Rows of batch entry `b` that are no padding: one run.
-  /// Errors  kInvalidArgument when the mask has holes
-  [[nodiscard]] std::pair<Index, Index> unpadded(Index b) const {
-    if (attention_mask.empty()) return {0, length};
-    const auto row = std::span(attention_mask).subspan(static_cast<std::size_t>(b * length), static_cast<std::size_t>(length));
-    const auto first = std::ranges::find_if(row, [](std::uint8_t m) { return m != 0; });
-    const auto last = std::find(first, row.end(), std::uint8_t{0});
-    if (first == row.end() || std::find_if(last, row.end(), [](std::uint8_t m) { return m != 0; }) != row.end()) {
-      throw Error(ErrorKind::kInvalidArgument, concat("inputs.attention_mask[", b, "]"), "a mask with holes or without a one",
-                  "one run of ones");
-    }
-    return {first - row.begin(), last - row.begin()};
-  }
-};
-
-/// Copies what a model shows on its way, under the names that the golden files use.
-class StageRecorder {
- public:
-  static constexpr bool kLooks = true;
-
-  explicit StageRecorder(std::vector<NamedTensor>& out) : out_(&out) {}
-  /// The leading extents that the next stages' rows stand for: [groups, rows / groups, width].
-  void set_groups(Index groups) noexcept { groups_ = groups; }
-
-  void operator()(Stage stage, Index index, ConstMatrixView rows) {
-    static constexpr std::string_view kNames[] = {"vision_embeds", "vision_layer_out.", "vision_out", "projected", "packed_image_features",
-                                                  "embeds", "cross_attn_out.", "layer_out.", "final_norm"};
-    std::string name(kNames[static_cast<std::size_t>(stage)]);
-    if (name.ends_with('.')) name += std::to_string(index);
-    const Index groups = groups_ == 0 || rows.rows() % groups_ != 0 ? 1 : groups_;  // crops of different sizes make no groups
-    add(std::move(name), {groups, rows.rows() / groups, rows.cols()}, rows);
-  }
-  void add(std::string name, std::vector<Index> shape, ConstMatrixView rows) {
-    std::vector<float> values;
-    for (Index i = 0; i < rows.rows(); ++i) values.insert(values.end(), rows.row(i).begin(), rows.row(i).end());
-    out_->push_back(NamedTensor::floats(std::move(name), std::move(shape), values));
-  }
-  /// factor · a stage that was recorded, under another name.
-  void add_scaled(std::string name, std::string_view stage, float factor) {
-    const auto it = std::ranges::find(*out_, stage, &NamedTensor::name);
-    std::vector<float> values(it->data.size() / sizeof(float));
-    std::memcpy(values.data(), it->data.data(), it->data.size());
-    for (float& value : values) value *= factor;
-    out_->push_back(NamedTensor::floats(std::move(name), it->shape, values));
-  }
-
- private:
-  std::vector<NamedTensor>* out_;
-  Index groups_ = 1;
-};
 
 namespace detail {
 

@@ -1,16 +1,14 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
-#include <limits>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "duet/fusion/vision_language_model.hpp"
-#include "duet/pipeline/read_rows.hpp"
+#include "duet/pipeline/session_contents.hpp"
 #include "duet/pipeline/text_model.hpp"
 
 namespace duet {
@@ -34,37 +32,29 @@ template <class Model>
 class Session {
  public:
   using Decoder = typename Model::Decoder;
+  using Memory = typename Model::Memory;
 
   /// Errors  kInvalidArgument for a max_length the model has no positions for
   Session(const Model& model, Compute compute, SessionOptions options)
       : model_(&model),
         options_(checked(options, model)),
         workspace_(compute),
-        cache_(model.decoder().make_cache(options_.max_length, options_.kv_format)),
-        memory_(empty_memory(options_.kv_format)),
-        logits_(1, model.decoder().vocab_size()),
-        rows_({.views = kKeepsImages, .rows = can_switch()}, options_.max_length, model.decoder().hidden_size()) {
+        contents_(model, options_.kv_format, options_.max_length) {
     workspace_.reserve(decode_bytes());
   }
   Session(const Model&&, Compute, SessionOptions) = delete;  // a session must not outlive its model
 
   [[nodiscard]] const Model& model() const noexcept { return *model_; }
-  [[nodiscard]] Index length() const noexcept { return cache_.length(); }
+  [[nodiscard]] Index length() const noexcept { return contents_.cache.length(); }
   [[nodiscard]] Index max_length() const noexcept { return options_.max_length; }
   [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
-  [[nodiscard]] std::size_t cache_bytes() const noexcept { return cache_.bytes(); }
-  [[nodiscard]] const VisualMemory* visual_memory() const noexcept { return memory_of(memory_); }
+  [[nodiscard]] std::size_t cache_bytes() const noexcept { return contents_.cache.bytes(); }
+  [[nodiscard]] const VisualMemory* visual_memory() const noexcept { return memory_of(contents_.memory); }
   /// The position of the row that is read next: behind the furthest so far, on any axis.
-  [[nodiscard]] Index next_position() const noexcept { return rows_.next_position(); }
+  [[nodiscard]] Index next_position() const noexcept { return contents_.rows.next_position(); }
 
   /// A memory without images.
-  [[nodiscard]] static typename Model::Memory empty_memory(KeyValueFormat format) {
-    if constexpr (std::is_constructible_v<typename Model::Memory, KeyValueFormat>) {
-      return typename Model::Memory(format);
-    } else {
-      return {};
-    }
-  }
+  [[nodiscard]] static Memory empty_memory(KeyValueFormat format) { return Contents::empty_memory(format); }
 
   /// Reads a prompt that continues the session, with the image tokens it speaks of; returns the logits [vocab_size] of its
   /// last row, valid until the next call. `observe` sees the stages of every chunk, and may tap attention.
@@ -80,7 +70,7 @@ class Session {
         static_cast<void>(read_anew(prompt, rows, observe));  // the former cache goes
       } else {
         read(prompt, rows, furthest_of(prompt) + 1, observe);
-        rows_.add(prompt, rows);
+        contents_.rows.add(prompt, rows);
       }
     } catch (...) {
       rewind(before);
@@ -115,85 +105,44 @@ class Session {
     try {
       step(sessions, ids, observe);
     } catch (...) {
-      for (Session* session : sessions) session->truncate(session->rows_.size());
+      for (Session* session : sessions) session->truncate(session->contents_.rows.size());
       throw;
     }
   }
 
   /// The logits [vocab_size] of the row read last.
-  [[nodiscard]] std::span<const float> logits() const noexcept { return logits_.view().row(0); }
+  [[nodiscard]] std::span<const float> logits() const noexcept { return contents_.logits.view().row(0); }
 
   /// A state to come back to.
   struct Mark {
     Index length = 0;
-    typename Model::Memory memory;
+    Memory memory;
   };
-  [[nodiscard]] Mark mark() const { return {length(), memory_}; }
+  [[nodiscard]] Mark mark() const { return {length(), contents_.memory}; }
   /// Goes back to a state whose rows have not been written over: there has been no shorter one since.
   void rewind(const Mark& mark) noexcept {
     truncate(mark.length);
-    memory_ = mark.memory;
+    contents_.memory = mark.memory;
   }
   /// Forgets all rows from `length` on; what is read next follows the ones before. Images' memory stays.
   void truncate(Index length) noexcept {
-    cache_.truncate(length);
-    rows_.truncate(length);
+    contents_.cache.truncate(length);
+    contents_.rows.truncate(length);
   }
   /// Forgets the text and keeps the images' memory.
   void restart() noexcept { truncate(0); }
   /// Forgets text and images.
   void clear() {
     restart();
-    memory_ = empty_memory(options_.kv_format);
+    contents_.memory = empty_memory(options_.kv_format);
   }
 
   /// All that is needed to go on with the same bits: keys and values of text and images, positions and logits.
-  [[nodiscard]] SessionState state() const {
-    SessionState state;
-    static_assert(kKeepsImages || std::is_empty_v<Memory>, "duet: a session with a memory of another kind has no file");
-    state.metadata.merge(session_identity(*model_, options_.kv_format));
-    for (Index i = 0; i < cache_.num_layers(); ++i) state.add(concat("layers.", i), cache_.layer(i), length());
-    rows_.save(state);
-    if (can_switch()) state.add("switched", std::vector<std::int64_t>{switched_ ? 1 : 0});
-    state.tensors.push_back(NamedTensor::matrix("logits", logits_));
-    if constexpr (kKeepsImages) {
-      state.add("num_image_rows", std::vector<std::int64_t>{memory_.num_rows()});
-      for (Index i = 0; i < memory_.num_layers(); ++i) state.add(concat("images.", i), memory_.layer(i), memory_.num_rows());
-    }
-    return state;
-  }
+  [[nodiscard]] SessionState state() const { return contents_.state(*model_, options_.kv_format); }
   /// Becomes what state() was of, whatever was here before.
   /// Errors  kConfigMismatch for a session of another model or format; kContextFull when it does not fit; kMalformedFile,
   ///         kMissingTensor, kShapeMismatch, kUnsupportedDtype; the session is then as it was
-  void restore(const SessionFile& file) {
-    for (const auto& [key, value] : session_identity(*model_, options_.kv_format)) file.expect(key, value);
-    Memory memory = empty_memory(options_.kv_format);
-    if constexpr (kKeepsImages) memory = read_memory(file);
-    const VisualMemory* const images = memory_of(memory);
-    const auto length = static_cast<Index>(file.numbers("positions").size());
-    if (length > options_.max_length) {
-      throw Error(ErrorKind::kContextFull, file.where(), concat(length, " positions"), concat("at most ", options_.max_length),
-                  "start with a larger max_length");
-    }
-    const auto& decoder = model_->decoder();
-    const Index num_image_rows = images == nullptr ? 0 : images->num_rows();
-    ReadRows rows = rows_.load(file, options_.max_length, decoder.num_positions(), decoder.num_embeddings(), num_image_rows);
-    const bool switched = can_switch() && file.numbers("switched") == std::vector<std::int64_t>{1};
-    for (Index i = 0; i < cache_.num_layers(); ++i) file.check(concat("layers.", i), cache_.layer(i), length);
-    const Index one_row[] = {1, logits_.cols()};
-    const TensorView& logits = file.tensor("logits", DType::kF32, one_row);
-    const auto& c = model_->decoder().config();
-    const Index floats = length * c.num_key_value_heads * c.head_dim;  // of a layer's keys, and of its values
-    workspace_.reserve(2 * (static_cast<std::size_t>(floats) * sizeof(float) + kAlignment));
-    // From here on nothing fails.
-    for (Index i = 0; i < cache_.num_layers(); ++i) file.read(concat("layers.", i), cache_.layer(i), length, workspace_);
-    std::memcpy(logits_.view().data(), logits.data, static_cast<std::size_t>(logits_.cols()) * sizeof(float));
-    truncate(0);
-    cache_.advance(length);
-    rows_ = std::move(rows);
-    switched_ = switched;
-    memory_ = std::move(memory);
-  }
+  void restore(const SessionFile& file) { contents_.restore(file, *model_, options_.kv_format, options_.max_length, workspace_); }
   /// The session in a file of its own, which appears whole or not at all.
   /// Errors  kFileNotReadable when it cannot be written
   void save(const std::filesystem::path& path) const { state().save(path); }
@@ -201,33 +150,15 @@ class Session {
   void restore(const std::filesystem::path& path) { restore(SessionFile(path)); }
 
  private:
-  using Memory = typename Model::Memory;
-  static constexpr bool kKeepsImages = std::is_same_v<Memory, VisualMemory>;
-
-  [[nodiscard]] VisualMemory read_memory(const SessionFile& file) {
-    const std::vector<std::int64_t> counts = file.numbers("num_image_rows");
-    if (counts.size() != 1 || counts[0] < 0) {
-      throw Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor num_image_rows"), concat(counts.size(), " numbers"),
-                  "one, which is not negative");
-    }
-    if (counts[0] == 0) return empty_memory(options_.kv_format);
-    const auto& c = model_->decoder().config();
-    const Index layers = model_->decoder().cost().cross_layers;
-    // Looked at before there is room for it: a file holds as much as it says.
-    const KeyValueStore shape(0, c.num_key_value_heads, c.head_dim, options_.kv_format);
-    for (Index i = 0; i < layers; ++i) file.check(concat("images.", i), shape, counts[0]);
-    VisualMemory memory(layers, counts[0], c.num_key_value_heads, c.head_dim, options_.kv_format);
-    for (Index i = 0; i < layers; ++i) file.read(concat("images.", i), memory.layer(i), counts[0], workspace_);
-    return memory;
-  }
+  using Contents = SessionContents<Model>;
 
   /// Runs a prompt behind what the cache holds. `length`: 1 + the furthest position of all.
   template <class Observer>
   void read(const Prompt& prompt, const ImageRows& rows, Index length, Observer& observe) {
-    switched_ = is_long(length);
+    contents_.switched = is_long(length);
     const auto frame = workspace_.frame();
     const MatrixView hidden = workspace_.matrix(prompt.size(), model_->decoder().hidden_size());  // [prompt, hidden_size]
-    model_->fuse(prompt, rows, hidden, memory_, workspace_);
+    model_->fuse(prompt, rows, hidden, contents_.memory, workspace_);
     Index begin = 0;
     while (begin < prompt.size()) {
       const Index count = chunk(prompt, begin);
@@ -242,8 +173,8 @@ class Session {
         std::ranges::transform(of_chunk, mine.begin(), [&](const ExtraRange& e) { return ExtraRange{e.row - begin, e.keys}; });
         return std::span<const ExtraRange>(mine);
       };
-      const Sequence sequence{.cache = &cache_,
-                              .memory = memory_of(memory_),
+      const Sequence sequence{.cache = &contents_.cache,
+                              .memory = memory_of(contents_.memory),
                               .positions = of(prompt.positions),
                               .visible = of(prompt.visible),
                               .memory_spans = of(prompt.visible_images),
@@ -257,7 +188,7 @@ class Session {
     }
     const MatrixView last = workspace_.matrix(1, hidden.cols());
     model_->decoder().normalize(hidden.rows(prompt.size() - 1, 1), last, workspace_);
-    model_->decoder().logits(last, logits_, Phase::kPrefill, workspace_);
+    model_->decoder().logits(last, contents_.logits, Phase::kPrefill, workspace_);
   }
 
   template <class Observer>
@@ -273,13 +204,13 @@ class Session {
     const auto positions = workspace.array<Index>(count);
     for (std::size_t i = 0; i < sessions.size(); ++i) {
       Session& s = *sessions[i];
-      const VisualMemory* memory = memory_of(s.memory_);
-      visible[i] = {0, s.cache_.length() + 1};
-      images[i] = s.rows_.view(memory == nullptr ? 0 : memory->num_rows());
+      const VisualMemory* memory = memory_of(s.contents_.memory);
+      visible[i] = {0, s.contents_.cache.length() + 1};
+      images[i] = s.contents_.rows.view(memory == nullptr ? 0 : memory->num_rows());
       positions[i] = s.next_position();
-      const auto extra = workspace.array<ExtraRange>(static_cast<Index>(s.rows_.extra_views().size()));
-      std::ranges::transform(s.rows_.extra_views(), extra.begin(), [](const ExtraRange& e) { return ExtraRange{0, e.keys}; });
-      sequences[i] = {.cache = &s.cache_,
+      const auto extra = workspace.array<ExtraRange>(static_cast<Index>(s.contents_.rows.extra_views().size()));
+      std::ranges::transform(s.contents_.rows.extra_views(), extra.begin(), [](const ExtraRange& e) { return ExtraRange{0, e.keys}; });
+      sequences[i] = {.cache = &s.contents_.cache,
                       .memory = memory,
                       .positions = {&positions[i], 1},
                       .visible = {&visible[i], 1},
@@ -287,28 +218,23 @@ class Session {
                       .row_begin = static_cast<Index>(i),
                       .rows = 1,
                       .extra_memory = extra};
-      s.switched_ = s.is_long(positions[i] + 1);
+      s.contents_.switched = s.is_long(positions[i] + 1);
     }
     model.decoder().forward(hidden, sequences, Phase::kDecode, workspace, observe);
     const MatrixView normed = workspace.matrix(count, hidden.cols());
     model.decoder().normalize(hidden, normed, workspace);
     const MatrixView logits =
-        count == 1 ? sessions.front()->logits_.view() : workspace.matrix(count, model.decoder().vocab_size());
+        count == 1 ? sessions.front()->contents_.logits.view() : workspace.matrix(count, model.decoder().vocab_size());
     model.decoder().logits(normed, logits, Phase::kDecode, workspace);
     for (std::size_t i = 0; i < sessions.size(); ++i) {
-      sessions[i]->rows_.add(ids[i], positions[i], images[i]);
-      if (count > 1) copy(logits.rows(static_cast<Index>(i), 1), sessions[i]->logits_);
+      sessions[i]->contents_.rows.add(ids[i], positions[i], images[i]);
+      if (count > 1) copy(logits.rows(static_cast<Index>(i), 1), sessions[i]->contents_.logits);
     }
   }
 
-  [[nodiscard]] Index switch_length() const noexcept {
-    if constexpr (requires { model_->decoder().switch_length(); }) return model_->decoder().switch_length();
-    return std::numeric_limits<Index>::max();
-  }
-  [[nodiscard]] bool can_switch() const noexcept { return switch_length() < std::numeric_limits<Index>::max(); }
-  [[nodiscard]] bool is_long(Index length) const noexcept { return length > switch_length(); }
+  [[nodiscard]] bool is_long(Index length) const noexcept { return length > Contents::switch_length(*model_); }
   /// Whether what the cache holds is of no use to a sequence of this length.
-  [[nodiscard]] bool must_switch(Index length) const noexcept { return cache_.length() > 0 && is_long(length) != switched_; }
+  [[nodiscard]] bool must_switch(Index length) const noexcept { return contents_.cache.length() > 0 && is_long(length) != contents_.switched; }
   /// The furthest position once a prompt is read.
   [[nodiscard]] Index furthest_of(const Prompt& prompt) const noexcept {
     Index furthest = next_position() - 1;
@@ -324,20 +250,20 @@ class Session {
     bool switched = false;
 
     void come_back() noexcept {
-      session->cache_ = std::move(cache);
-      session->switched_ = switched;
-      session->rows_.truncate(length);
+      session->contents_.cache = std::move(cache);
+      session->contents_.switched = switched;
+      session->contents_.rows.truncate(length);
     }
   };
   /// Reads all rows and those of a prompt behind them into a new cache; the session is as it was if that fails.
   template <class Observer>
   [[nodiscard]] Former read_anew(const Prompt& prompt, const ImageRows& rows, Observer& observe) {
-    const auto [all, images] = rows_.together_with(prompt, rows);
+    const auto [all, images] = contents_.rows.together_with(prompt, rows);
     KvCache fresh = model_->decoder().make_cache(options_.max_length, options_.kv_format);
-    Former former{this, std::exchange(cache_, std::move(fresh)), rows_.size(), switched_};
+    Former former{this, std::exchange(contents_.cache, std::move(fresh)), contents_.rows.size(), contents_.switched};
     try {
-      read(all, kKeepsImages ? rows : images, furthest_of(prompt) + 1, observe);
-      rows_.add(prompt, rows);
+      read(all, Contents::kKeepsImages ? rows : images, furthest_of(prompt) + 1, observe);
+      contents_.rows.add(prompt, rows);
     } catch (...) {
       former.come_back();
       throw;
@@ -361,15 +287,15 @@ class Session {
         formers.reserve(sessions.size());
         Prompt prompt = Prompt::causal({ids[i]}, s.length());
         prompt.positions = {s.next_position()};
-        const VisualMemory* memory = memory_of(s.memory_);
-        prompt.visible_images = {s.rows_.view(memory == nullptr ? 0 : memory->num_rows())};
-        for (const ExtraRange& extra : s.rows_.extra_views()) prompt.extra_visible_images.push_back({0, extra.keys});
+        const VisualMemory* memory = memory_of(s.contents_.memory);
+        prompt.visible_images = {s.contents_.rows.view(memory == nullptr ? 0 : memory->num_rows())};
+        for (const ExtraRange& extra : s.contents_.rows.extra_views()) prompt.extra_visible_images.push_back({0, extra.keys});
         formers.push_back(s.read_anew(prompt, {}, observe));
       }
       if (!others.empty()) step(std::span<Session* const>(others), others_ids, observe);
     } catch (...) {
       for (Former& former : formers) former.come_back();
-      for (Session* session : others) session->truncate(session->rows_.size());
+      for (Session* session : others) session->truncate(session->contents_.rows.size());
       throw;
     }
   }
@@ -384,17 +310,11 @@ class Session {
     options.prefill_chunk = std::max<Index>(1, options.prefill_chunk);
     return options;
   }
-  static const VisualMemory* memory_of(const Memory& memory) noexcept {
-    if constexpr (requires { typename Model::FusionPolicy; }) {
-      return Model::FusionPolicy::memory_of(memory);
-    } else {
-      return nullptr;
-    }
-  }
+  static const VisualMemory* memory_of(const Memory& memory) noexcept { return Contents::memory_of(memory); }
 
   void check_room(Index rows) const {
-    if (cache_.length() + rows <= options_.max_length) return;
-    throw Error(ErrorKind::kContextFull, "context", concat(cache_.length(), " positions read and ", rows, " more to read"),
+    if (contents_.cache.length() + rows <= options_.max_length) return;
+    throw Error(ErrorKind::kContextFull, "context", concat(contents_.cache.length(), " positions read and ", rows, " more to read"),
                 concat("at most ", options_.max_length, " in all"), "start with a larger max_length, or shorten the prompt");
   }
   void check_id(TokenId id) const {
@@ -440,7 +360,7 @@ class Session {
 
   /// Rows to run next: up to prefill_chunk, but a row that sees keys after itself keeps their rows in its chunk.
   [[nodiscard]] Index chunk(const Prompt& prompt, Index begin) const {
-    const Index read = cache_.length() - begin;  // slot of prompt row 0
+    const Index read = contents_.cache.length() - begin;  // slot of prompt row 0
     Index end = std::min(prompt.size(), begin + options_.prefill_chunk);
     auto extra = std::ranges::lower_bound(prompt.extra_visible, begin, {}, &ExtraRange::row);
     for (Index i = begin; i < end; ++i) {
@@ -462,11 +382,7 @@ class Session {
   const Model* model_;
   SessionOptions options_;
   Workspace workspace_;
-  KvCache cache_;
-  Memory memory_;
-  Matrix logits_;          // [1, vocab_size]
-  ReadRows rows_;          // what the cache holds
-  bool switched_ = false;  // whether the cache's rows were read as those of a long sequence
+  Contents contents_;
 };
 
 }  // namespace duet
