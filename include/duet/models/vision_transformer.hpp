@@ -112,11 +112,11 @@ concept VisionRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && N
                          R::kRegisterPositions;
                        };
 
-/// A vision transformer: patches, optional class token and registers (Darcet et al. 2023, 2309.16588), positions, a stack of encoder blocks. Crops may be of different sizes;
-/// each is encoded as if it were alone.
+/// A vision transformer: patches, optional class token and registers, positions, a stack of encoder blocks. Crops may be of different
+/// sizes; each is encoded as if it were alone.
 ///
 /// Shapes   crops of [num_channels, height, width] → features [Σ rows of each, hidden_size]
-/// Source   Dosovitskiy et al. 2021, 2010.11929; Radford et al. 2021, 2103.00020 (CLIP)
+/// Source   Dosovitskiy et al. 2021, 2010.11929; Radford et al. 2021, 2103.00020 (CLIP); Darcet et al. 2023, 2309.16588 (registers)
 template <class Recipe>
 class VisionTransformer {
   static_assert(VisionRecipe<Recipe>,

@@ -70,7 +70,8 @@ inline RotaryVisionConfig read_qwen_vision_config(const JsonView& config) {
 struct Qwen2VlVision {
   static constexpr std::string_view kName = "Qwen2-VL";
   static constexpr std::string_view kModelType = "qwen2_vl";
-  static constexpr std::string_view kTowerName = "Qwen2-VL vision", kTowerType = "qwen2_vl_vision", kTowerClass = "Qwen2VisionTransformerPretrainedModel";
+  static constexpr std::string_view kTowerName = "Qwen2-VL vision", kTowerType = "qwen2_vl_vision";
+  static constexpr std::string_view kTowerClass = "Qwen2VisionTransformerPretrainedModel";
   using Recipe = Qwen2VlVisionRecipe;
   static constexpr std::span<const TensorName> kNames = kQwen2VlVisionNames;
 
@@ -89,7 +90,8 @@ struct Qwen2VlVision {
 struct Qwen25VlVision {
   static constexpr std::string_view kName = "Qwen2.5-VL";
   static constexpr std::string_view kModelType = "qwen2_5_vl";
-  static constexpr std::string_view kTowerName = "Qwen2.5-VL vision", kTowerType = "qwen2_5_vl_vision", kTowerClass = "Qwen2_5_VisionTransformerPretrainedModel";
+  static constexpr std::string_view kTowerName = "Qwen2.5-VL vision", kTowerType = "qwen2_5_vl_vision";
+  static constexpr std::string_view kTowerClass = "Qwen2_5_VisionTransformerPretrainedModel";
   using Recipe = Qwen25VlVisionRecipe;
   static constexpr std::span<const TensorName> kNames = kQwen25VlVisionNames;
 

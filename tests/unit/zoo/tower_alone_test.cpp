@@ -96,7 +96,10 @@ TEST_P(TowerAlone, GivesWhatTheReferenceGives) {
     if (is_qwen && !(name == "hidden_states" || name == "grid_thw")) return std::nullopt;
     const std::string_view stored = !is_qwen ? name : name == "hidden_states" ? "pixel_values" : "image_grid_thw";
     const TensorView* view = file.find(concat("inputs.", stored));
-    return view == nullptr ? std::nullopt : std::optional(Argument{view->shape, numbers(*view)});
+    if (view == nullptr || name == "pixel_attention_mask") return std::nullopt;
+    Argument argument{view->shape, numbers(*view)};
+    if (argument.shape.size() == 5) argument.shape.erase(argument.shape.begin());  // Idefics' towers know of no batches of pictures
+    return argument;
   });
   const std::vector<NamedTensor> stages = forward_model(*model, inputs, 0);
   const std::string_view name = GetParam().output == "projected" ? "projected" : "last_hidden_state";
