@@ -40,6 +40,8 @@ class CheckpointFolder {
 
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
   [[nodiscard]] JsonView config() const { return {config_, "config.json"}; }
+  /// What config.json says of the image tower: all of it in a folder of a tower alone.
+  [[nodiscard]] JsonView vision_config() const { return config().contains("vision_config") ? config().at("vision_config") : config(); }
   /// generation_config.json, or an empty object.
   [[nodiscard]] JsonView generation_config() const { return {generation_config_, "generation_config.json"}; }
   /// preprocessor_config.json, or an empty object.

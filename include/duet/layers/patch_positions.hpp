@@ -14,7 +14,7 @@ using kernels::GridSize;
 struct PatchPositionConfig {
   Index hidden_size = 0;
   Index head_dim = 0;
-  Index first_rows = 0;  ///< rows before a crop's patches: its class token
+  Index first_rows = 0;  ///< rows before a crop's patches that have positions: its class token
   GridSize grid;         ///< of patches, for which the encoder was made
 };
 
@@ -44,9 +44,10 @@ class NoPatchPositions {
 ///
 /// Shapes   weight "position_embedding" [first_rows + grid, hidden_size]
 /// Source   Dosovitskiy et al. 2021, 2010.11929, section 3.2; bicubic as in Oquab et al. 2023, 2304.07193 (DINOv2)
-class LearnedPatchPositions {
+template <kernels::Interpolation kInterpolation>
+class InterpolatedPatchPositions {
  public:
-  LearnedPatchPositions(const PatchPositionConfig& config, const Weights& weights)
+  InterpolatedPatchPositions(const PatchPositionConfig& config, const Weights& weights)
       : config_(config), table_(weights.vector("position_embedding", (config.first_rows + config.grid.size()) * config.hidden_size)) {}
 
   [[nodiscard]] ConstMatrixView table(GridSize grid, Workspace& workspace) const {
@@ -56,7 +57,7 @@ class LearnedPatchPositions {
     const MatrixView result = workspace.matrix(first + grid.size(), config_.hidden_size);
     copy(learned.rows(0, first), result.rows(0, first));
     kernels::interpolate(learned.rows(first, config_.grid.size()), config_.grid, result.rows(first, grid.size()), grid,
-                         kernels::Interpolation::kBicubic, workspace);
+                         kInterpolation, workspace);
     return result;
   }
   [[nodiscard]] Index num_pairs() const noexcept { return 0; }
@@ -66,6 +67,8 @@ class LearnedPatchPositions {
   PatchPositionConfig config_;
   std::vector<float> table_;  // [first_rows + grid, hidden_size]
 };
+using LearnedPatchPositions = InterpolatedPatchPositions<kernels::Interpolation::kBicubic>;
+using SmoothPatchPositions = InterpolatedPatchPositions<kernels::Interpolation::kSmoothBicubic>;
 
 /// A learned vector per cell of one grid, laid over every crop whatever its size: patch (i, j) of an m × n crop has the vector
 /// of the cell that holds the fractional coordinates (i / m, j / n).

@@ -31,6 +31,7 @@ struct VisionConfig {
   Index intermediate_size = 0;
   Index num_hidden_layers = 0;
   Index num_attention_heads = 0;
+  Index num_register_tokens = 0;  ///< learned rows between the class token and the patches
   float layer_norm_eps = 1e-5f;
   std::string hidden_act;
   Linear::Bias qkv_bias = Linear::Bias::kRequired;
@@ -67,6 +68,8 @@ struct VisionConfig {
     positive("intermediate_size", intermediate_size);
     require(num_hidden_layers >= 0 && num_hidden_layers <= kLargestWidth, "num_hidden_layers", num_hidden_layers,
             concat("between 0 and ", kLargestWidth));
+    require(num_register_tokens >= 0 && num_register_tokens <= kLargestWidth, "num_register_tokens", num_register_tokens,
+            concat("between 0 and ", kLargestWidth));
     require(num_attention_heads > 0 && hidden_size % num_attention_heads == 0, "num_attention_heads", num_attention_heads,
             concat("a divisor of hidden_size, ", hidden_size));
     for (const Index layer : feature_layers) {
@@ -84,6 +87,9 @@ struct NoClassToken {
   static constexpr Index kRows = 0;
 };
 
+/// Are the registers told where they are, as the class token is?
+enum class RegisterPositions : unsigned char { kNone, kLearned };
+
 /// The policies that shape an encoder. Derive from it and name Norm and FeedForward.
 struct VisionRecipeDefaults {
   using HeadNorm = NoNorm;
@@ -93,6 +99,7 @@ struct VisionRecipeDefaults {
   using OutputNorm = NoNorm;  ///< after the last block, on every row (ViT)
   using FirstRow = ClassToken;
   static constexpr Linear::Bias kPatchBias = Linear::Bias::kRequired;
+  static constexpr RegisterPositions kRegisterPositions = RegisterPositions::kNone;
 };
 
 template <class R>
@@ -102,28 +109,32 @@ concept VisionRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && N
                          typename R::FeedForward;
                          R::FirstRow::kRows;
                          R::kPatchBias;
+                         R::kRegisterPositions;
                        };
 
-/// A vision transformer: patches, optional class token, positions, a stack of encoder blocks. Crops may be of different sizes;
-/// each is encoded as if it were alone.
+/// A vision transformer: patches, optional class token and registers, positions, a stack of encoder blocks. Crops may be of different
+/// sizes; each is encoded as if it were alone.
 ///
 /// Shapes   crops of [num_channels, height, width] → features [Σ rows of each, hidden_size]
-/// Source   Dosovitskiy et al. 2021, 2010.11929; Radford et al. 2021, 2103.00020 (CLIP)
+/// Source   Dosovitskiy et al. 2021, 2010.11929; Radford et al. 2021, 2103.00020 (CLIP); Darcet et al. 2023, 2309.16588 (registers)
 template <class Recipe>
 class VisionTransformer {
   static_assert(VisionRecipe<Recipe>,
                 "duet: this vision recipe lacks a policy. A recipe is a struct of types: Norm, FeedForward, and HeadNorm, Scale, "
-                "Positions, StemNorm, OutputNorm, FirstRow and kPatchBias, which VisionRecipeDefaults supplies.");
-  static constexpr Index kFirstRows = Recipe::FirstRow::kRows;
+                "Positions, StemNorm, OutputNorm, FirstRow, kPatchBias and kRegisterPositions, which VisionRecipeDefaults supplies.");
 
  public:
   VisionTransformer(VisionConfig config, const Weights& weights)
       : config_((config.check(), std::move(config))),
         patch_embedding_({config_.num_channels, config_.patch_size, config_.hidden_size, Recipe::kPatchBias}, weights),
-        positions_({config_.hidden_size, config_.head_dim(), kFirstRows, config_.grid()}, weights),
+        positions_({config_.hidden_size, config_.head_dim(), positioned_rows(), config_.grid()}, weights),
         stem_norm_(weights.scope("pre_layernorm"), config_.hidden_size, config_.layer_norm_eps),
         output_norm_(weights.scope("post_layernorm"), config_.hidden_size, config_.layer_norm_eps) {
-    if (kFirstRows > 0) class_embedding_ = weights.vector("class_embedding", config_.hidden_size);
+    if (Recipe::FirstRow::kRows > 0) first_embeddings_ = weights.vector("class_embedding", config_.hidden_size);
+    if (config_.num_register_tokens > 0) {
+      const std::vector<float> registers = weights.vector("register_tokens", config_.num_register_tokens * config_.hidden_size);
+      first_embeddings_.insert(first_embeddings_.end(), registers.begin(), registers.end());
+    }
     AttentionConfig attention;
     attention.hidden_size = attention.key_value_size = config_.hidden_size;
     attention.num_attention_heads = attention.num_key_value_heads = config_.num_attention_heads;
@@ -146,8 +157,8 @@ class VisionTransformer {
   }
   /// Of a crop of the size that the encoder was made for: its patches,
   [[nodiscard]] Index num_patches() const noexcept { return config_.grid().size(); }
-  /// rows inside the encoder, class token included,
-  [[nodiscard]] Index rows_per_image() const noexcept { return num_patches() + kFirstRows; }
+  /// rows inside the encoder, class token and registers included,
+  [[nodiscard]] Index rows_per_image() const noexcept { return num_patches() + first_rows(config_); }
   /// and rows that come out.
   [[nodiscard]] Index num_features() const noexcept { return num_patches() + kept_rows(config_); }
   /// The same of an encoder that need not exist.
@@ -203,9 +214,15 @@ class VisionTransformer {
  private:
   static constexpr Index kRowsAtOnce = 2048;  // enough for matmuls at full speed, and few enough to stay in cache between layers
 
+  /// Rows before the patches: class token and registers.
+  [[nodiscard]] static Index first_rows(const VisionConfig& config) noexcept { return Recipe::FirstRow::kRows + config.num_register_tokens; }
+  /// The first of them, which have positions.
+  [[nodiscard]] Index positioned_rows() const noexcept {
+    return Recipe::kRegisterPositions == RegisterPositions::kLearned ? first_rows(config_) : Recipe::FirstRow::kRows;
+  }
   /// Rows before the patches that come out.
   [[nodiscard]] static Index kept_rows(const VisionConfig& config) noexcept {
-    return config.feature_rows == FeatureRows::kPatches ? 0 : kFirstRows;
+    return config.feature_rows == FeatureRows::kPatches ? 0 : first_rows(config);
   }
   [[nodiscard]] Index resolved(Index layer) const noexcept {
     return layer < 0 ? config_.num_hidden_layers + 1 + layer : layer;
@@ -225,7 +242,7 @@ class VisionTransformer {
                     "does preprocessor_config.json belong to this checkpoint?");
       }
       const Index count = kept_rows(config_) + grid.size();
-      groups.push_back({begin, kFirstRows + grid.size(), {}});
+      groups.push_back({begin, first_rows(config_) + grid.size(), {}});
       features.crops.push_back({crop.picture, feature, count, grid.rows, grid.cols});
       begin += groups.back().count;
       feature += count;
@@ -260,19 +277,24 @@ class VisionTransformer {
     if (config_.feature_layers.empty()) copy_rows(hidden, groups, crops, features.rows);
   }
 
-  /// [class token, patches] + positions, which are made once for every size.
+  /// [class token, registers, patches] + positions, which are made once for every size.
   void embed(const VisualInput& input, std::span<const RowGroup> groups, std::size_t first, std::span<const Features::Crop> crops,
              MatrixView hidden, const kernels::RotaryAngles& angles, Workspace& workspace) const {
     std::vector<std::pair<GridSize, ConstMatrixView>> tables;
     for (std::size_t i = 0; i < groups.size(); ++i) {
       const GridSize grid{crops[i].grid_rows, crops[i].grid_cols};
       const MatrixView rows = hidden.rows(groups[i].begin, groups[i].count);
+      const MatrixView patches = rows.rows(first_rows(config_), grid.size());
       const PictureSize size = input.crops[first + i].size;
-      patch_embedding_.forward(input.crop(static_cast<Index>(first + i)), size.height, size.width, rows.rows(kFirstRows, grid.size()), workspace);
-      std::ranges::copy(class_embedding_, rows.data());
+      patch_embedding_.forward(input.crop(static_cast<Index>(first + i)), size.height, size.width, patches, workspace);
+      std::ranges::copy(first_embeddings_, rows.data());
       auto known = std::ranges::find(tables, grid, [](const auto& entry) { return entry.first; });
       if (known == tables.end()) known = tables.insert(known, {grid, positions_.table(grid, workspace)});
-      if (const ConstMatrixView table = known->second; !table.empty()) kernels::add(table, rows, workspace);
+      if (const ConstMatrixView table = known->second; !table.empty()) {
+        const Index positioned = positioned_rows();
+        kernels::add(table.rows(0, positioned), rows.rows(0, positioned), workspace);
+        kernels::add(table.rows(positioned, grid.size()), patches, workspace);
+      }
       if (positions_.num_pairs() > 0) {
         positions_.angles(grid, {angles.cos.rows(groups[i].begin, groups[i].count), angles.sin.rows(groups[i].begin, groups[i].count)});
       }
@@ -307,7 +329,7 @@ class VisionTransformer {
   VisionConfig config_;
   PatchEmbedding patch_embedding_;
   typename Recipe::Positions positions_;
-  std::vector<float> class_embedding_;  // [hidden_size] or empty
+  std::vector<float> first_embeddings_;  // [class token and registers, hidden_size]
   typename Recipe::StemNorm stem_norm_;
   std::vector<EncoderBlock<Recipe>> blocks_;
   typename Recipe::OutputNorm output_norm_;

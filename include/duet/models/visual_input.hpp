@@ -58,19 +58,26 @@ struct VisualInput {
     add_picture({.original = size, .resized = size});
     return add_crop(size);
   }
+  /// Puts pictures without crops before the others.
+  void put_before(std::span<const PicturePlan> plans) {
+    pictures.insert(pictures.begin(), plans.begin(), plans.end());
+    for (Crop& crop : crops) crop.picture += static_cast<Index>(plans.size());
+  }
   /// The pictures from `first` on, `count` of them.
   [[nodiscard]] VisualInput part(Index first, Index count) const {
     VisualInput result;
     result.num_channels = num_channels;
+    const auto add_pictures = [&](Index wanted) {
+      while (result.num_pictures() < wanted) result.add_picture(pictures[static_cast<std::size_t>(first + result.num_pictures())]);
+    };
     for (Index i = 0; i < num_crops(); ++i) {
       const Crop& c = crops[static_cast<std::size_t>(i)];
       if (c.picture < first || c.picture >= first + count) continue;
-      while (result.num_pictures() <= c.picture - first) {
-        result.add_picture(pictures[static_cast<std::size_t>(first + result.num_pictures())]);
-      }
+      add_pictures(c.picture - first + 1);
       const std::span<const float> from = crop(i);
       std::copy(from.begin(), from.end(), result.add_crop(c.size).begin());
     }
+    add_pictures(count);  // those without crops
     return result;
   }
 };

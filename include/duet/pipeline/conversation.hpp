@@ -218,7 +218,8 @@ class Conversation {
   };
 
   /// A template words a conversation as a whole. What was read before stays where the new wording begins with it; where it does
-  /// not (the template leaves out what the assistant thought, say), the conversation is read anew, from where it differs.
+  /// not (the template leaves out what the assistant thought, say), the conversation is read anew, from where it differs: without its
+  /// pictures only if the session still holds what they became.
   void user_in_chat(const std::optional<std::string>& text, std::vector<Image> images) {
     const PromptEncoder& prompts = pipeline_->prompts();
     std::vector<ChatMessage> messages = said_.messages;
@@ -227,22 +228,26 @@ class Conversation {
     for (const PicturePlan& plan : prompts.plans(images)) plans.push_back(plan);
     std::vector<TokenId> ids = prompts.encode_chat(messages, plans);
     const bool behind = !is_method_b() && !said_.ids.empty() && ids.size() > said_.ids.size() && std::ranges::equal(said_.ids, std::span(ids).first(said_.ids.size()));
+    const bool lost = !behind && said_.plans.size() > said_.pictures.size();  // a file keeps no pictures, but what they are known by
+    const std::vector<ImageKey>& known = is_method_b() ? in_memory_ : read_pictures_;
+    if (lost && known.size() != said_.plans.size()) throw lost_pictures();
+    if (behind) ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(said_.ids.size()));
     std::vector<Image> shown;
-    if (behind) {
-      ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(said_.ids.size()));
-    } else {
-      if (said_.plans.size() > said_.pictures.size()) {
-        throw Error(ErrorKind::kInvalidArgument, "conversation", "a turn before which all must be read anew, and pictures that a file does not keep",
-                    "a conversation that was not loaded from a file", "begin anew");
-      }
-      shown = said_.pictures;
-    }
+    if (!behind && !lost) shown = said_.pictures;
     shown.insert(shown.end(), images.begin(), images.end());
     user_ids(std::move(ids), std::move(shown));
+    if (lost) {
+      turn_->keys.insert(turn_->keys.begin(), known.begin(), known.end());
+      turn_->input.put_before(said_.plans);
+    }
     turn_->messages = std::move(messages);
     turn_->plans = std::move(plans);
     turn_->pictures = std::move(images);
     turn_->begins = behind ? Begins::kBehind : Begins::kAnew;
+  }
+  static Error lost_pictures() {
+    return {ErrorKind::kInvalidArgument, "conversation", "a turn before which all must be read anew, and pictures that a file does not keep",
+            "a conversation that was not loaded from a file", "begin anew"};
   }
   /// Adds the turn and its reply to what was said, where a chat template words it.
   void remember(const Reply& reply) {
@@ -313,7 +318,10 @@ class Conversation {
   /// The image tokens of the turn's pictures without the first `skip`, which the session has read (method A); none when the
   /// memory holds them all (method B).
   [[nodiscard]] ImageRows rows_to_read(Index skip) {
-    const auto encode = [&](const VisualInput& image) { return pipeline_->model().encode(image, workspace_); };
+    const auto encode = [&](const VisualInput& image) {
+      if (image.crops.empty()) throw lost_pictures();
+      return pipeline_->model().encode(image, workspace_);
+    };
     const VisualInput& input = turn_->input;
     if (turn_->keys.empty() || (is_method_b() && turn_->keys == in_memory_)) return {};
     if (skip == 0) return images_.rows(input, turn_->keys, encode);

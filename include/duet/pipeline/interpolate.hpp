@@ -13,12 +13,9 @@ namespace duet {
 ///
 /// Requires  out [to.height, to.width]
 inline void interpolate_bicubic(std::span<const float> plane, PictureSize from, PictureSize to, std::span<float> out) {
-  const auto taps_of = [](Index size, Index wanted) {
-    std::vector<kernels::InterpolationTaps> result;
-    for (Index i = 0; i < wanted; ++i) result.push_back(kernels::interpolation_taps(kernels::Interpolation::kBicubic, size, wanted, i));
-    return result;
-  };
-  const std::vector<kernels::InterpolationTaps> rows = taps_of(from.height, to.height), columns = taps_of(from.width, to.width);
+  constexpr auto kKind = kernels::Interpolation::kBicubic;
+  const std::vector<kernels::InterpolationTaps> rows = kernels::all_interpolation_taps(kKind, from.height, to.height);
+  const std::vector<kernels::InterpolationTaps> columns = kernels::all_interpolation_taps(kKind, from.width, to.width);
   auto result = out.begin();
   for (const kernels::InterpolationTaps& row : rows) {
     for (const kernels::InterpolationTaps& column : columns) {

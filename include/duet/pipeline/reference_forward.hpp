@@ -10,6 +10,7 @@
 
 #include "duet/models/contrastive_model.hpp"
 #include "duet/models/image_classifier.hpp"
+#include "duet/models/projected_vision.hpp"
 #include "duet/models/text_encoder.hpp"
 #include "duet/pipeline/reference_inputs.hpp"
 #include "duet/pipeline/session.hpp"
@@ -294,12 +295,26 @@ std::vector<NamedTensor> reference_forward(const ImageClassifier<Vision>& model,
     add("logits", model.classify(features, workspace));
     return out;
   }
-  record.add("last_hidden_state", {pixels.num_crops(), features.rows.rows() / std::max<Index>(1, pixels.num_crops()), features.rows.cols()}, features.rows);
+  // Crops of different sizes are one sequence, as in Pixtral.
+  const Index rows = features.rows.rows(), crops = std::max<Index>(1, pixels.num_crops());
+  const bool alike = std::ranges::all_of(features.crops, [&](const Features::Crop& crop) { return crop.count * crops == rows; });
+  record.add("last_hidden_state", {alike ? crops : 1, alike ? rows / crops : rows, features.rows.cols()}, features.rows);
   if (model.pools()) {
     const Matrix pooled = model.pool(features, workspace);
     add("pooler_output", pooled);
     if (model.projects()) add("image_embeds", model.project(pooled, workspace));
   }
+  return out;
+}
+
+/// An image tower with its projector: "projected" is what the reference's forward() returns.
+template <class Vision, class Projection>
+std::vector<NamedTensor> reference_forward(const ProjectedVision<Vision, Projection>& model, const ReferenceInputs& inputs, Index,
+                                           const PromptRules&, Compute compute, KeyValueFormat = KeyValueFormat::kF32) {
+  std::vector<NamedTensor> out;
+  StageRecorder record(out);
+  Workspace workspace(compute);
+  static_cast<void>(model.encode(detail::required_pixels(inputs), workspace, record));
   return out;
 }
 

@@ -9,17 +9,19 @@
 namespace duet {
 
 /// DINOv2's policies (Oquab et al. 2023, 2304.07193): a ViT whose branches are scaled. The largest has SwiGLU.
-template <class FeedForwardPolicy>
+template <class FeedForwardPolicy, class PositionPolicy>
 struct Dinov2Recipe : VisionRecipeDefaults {
   using Norm = LayerNorm;
   using FeedForward = FeedForwardPolicy;
   using Scale = LayerScale;
+  using Positions = PositionPolicy;
   using OutputNorm = LayerNorm;
 };
 
 inline constexpr std::array kDinov2NamesWithoutMlp{
     TensorName{"patch_embedding", "embeddings.patch_embeddings.projection"},
     TensorName{"class_embedding", "embeddings.cls_token"},
+    TensorName{"register_tokens", "embeddings.register_tokens"},
     TensorName{"position_embedding", "embeddings.position_embeddings"},
     TensorName{"layers.*.input_layernorm", "encoder.layer.*.norm1"},
     TensorName{"layers.*.self_attn.q_proj", "encoder.layer.*.attention.attention.query"},
@@ -57,26 +59,31 @@ inline VisionConfig read_dinov2_config(const JsonView& config) {
   result.layer_norm_eps = config.get_or("layer_norm_eps", 1e-6f);
   result.hidden_act = config.get_or("use_swiglu_ffn", false) ? "silu" : config.get_or<std::string>("hidden_act", "gelu");
   result.qkv_bias = read_bias(config, "qkv_bias", true);
+  if (config.get_or<std::string>("model_type", "") == "dinov2_with_registers") {
+    result.num_register_tokens = config.get_or<Index>("num_register_tokens", 4);
+  }
   result.where = config.prefix();
   return result;
 }
 
-/// DINOv2: an encoder, perhaps with a classifier.
-template <class FeedForwardPolicy>
+/// DINOv2 without registers or with (Darcet et al. 2023, 2309.16588), whose positions are smoothed where the grid shrinks: an encoder,
+/// perhaps with a classifier.
+template <class FeedForwardPolicy, class PositionPolicy>
 struct Dinov2Of {
-  static constexpr std::string_view kName = "DINOv2";
-  static constexpr std::array kModelTypes{ModelType{"dinov2"}};
+  static constexpr bool kRegisters = std::is_same_v<PositionPolicy, SmoothPatchPositions>;
+  static constexpr std::string_view kName = kRegisters ? "DINOv2 with registers" : "DINOv2";
+  static constexpr std::array kModelTypes{ModelType{kRegisters ? "dinov2_with_registers" : "dinov2"}};
   static constexpr FamilyCard kCard{"DINOv2", "", ""};
   static bool takes(const JsonView& config) {
     return config.get_or("use_swiglu_ffn", false) == std::is_same_v<FeedForwardPolicy, GatedFeedForward<kernels::Silu>>;
   }
-  using Recipe = Dinov2Recipe<FeedForwardPolicy>;
+  using Recipe = Dinov2Recipe<FeedForwardPolicy, PositionPolicy>;
   using Model = ImageClassifier<VisionTransformer<Recipe>>;
 
   static Model load(const JsonView& config, const Weights& root) {
     const bool gated = config.get_or("use_swiglu_ffn", false);
     const std::span<const TensorName> names = gated ? std::span<const TensorName>(kDinov2SwigluNames) : kDinov2Names;
-    VisionTransformer<Recipe> encoder(read_dinov2_config(config), first_under(root, {"dinov2", ""}, "post_layernorm.weight", names));
+    VisionTransformer<Recipe> encoder(read_dinov2_config(config), first_under(root, {kModelTypes[0].name, ""}, "post_layernorm.weight", names));
     VisionHeads heads;
     if (root.contains("classifier.weight")) {
       heads.classifier.emplace(root, "classifier", 2 * encoder.hidden_size(), read_num_labels(config), Linear::Bias::kRequired);
@@ -89,7 +96,9 @@ struct Dinov2Of {
   static PromptRules rules(const JsonView&) { return {}; }
 };
 
-using Dinov2 = Dinov2Of<FeedForward<ConfiguredActivation>>;
-using Dinov2Swiglu = Dinov2Of<GatedFeedForward<kernels::Silu>>;
+using Dinov2 = Dinov2Of<FeedForward<ConfiguredActivation>, LearnedPatchPositions>;
+using Dinov2Swiglu = Dinov2Of<GatedFeedForward<kernels::Silu>, LearnedPatchPositions>;
+using Dinov2Registers = Dinov2Of<FeedForward<ConfiguredActivation>, SmoothPatchPositions>;
+using Dinov2SwigluRegisters = Dinov2Of<GatedFeedForward<kernels::Silu>, SmoothPatchPositions>;
 
 }  // namespace duet

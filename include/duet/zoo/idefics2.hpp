@@ -74,8 +74,7 @@ struct Idefics2 {
   };
 
   static VisionConfig read_vision_config(const JsonView& config) {
-    return read_clip_vision_config(config.object_or_empty("vision_config"),
-                                   {.layer_norm_eps = 1e-6f, .hidden_act = "gelu_pytorch_tanh"});
+    return read_clip_vision_config(config.object_or_empty("vision_config"), kIdefics2TowerDefaults);
   }
   static PerceiverConfig read_perceiver_config(const JsonView& config, Index hidden_size) {
     const JsonView sizes = config.object_or_empty("perceiver_config");

@@ -85,7 +85,8 @@ inline DecoderConfig read_llama_config(const JsonView& config, std::string_view 
   if (&defaults == &kLlamaDefaults[0]) result.mlp_bias = read_bias(config, "mlp_bias", false);
   result.head_norms = type == "qwen3";
   if (&defaults == &kLlamaDefaults[0]) return result;
-  // Qwen's window is there on demand, and from a layer on; those of the others are everywhere.
+  // Qwen's window is there on demand, and from layer max_window_layers on, as the reference documents, its flash attention does, and all
+  // its attentions do since 4.53 (layer_types); before, its eager and sdpa attention cut every layer. Those of the others are everywhere.
   const std::optional<Index> fallback = defaults.sliding_window > 0 ? std::optional(defaults.sliding_window) : std::nullopt;
   const std::optional<Index> window = read_nullable(config, "sliding_window", fallback);
   const Index first = is_qwen ? config.get_or<Index>("max_window_layers", 28) : 0;

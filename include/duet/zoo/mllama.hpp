@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "duet/models/image_classifier.hpp"
 #include "duet/models/mllama_vision.hpp"
 #include "duet/pipeline/processors/mllama.hpp"
 #include "duet/zoo/llama.hpp"
@@ -40,45 +41,14 @@ inline constexpr TensorName kMllamaVisionNames[] = {
     {"global.*.feed_forward_scale", "global_transformer.layers.*.gate_ffn"},
 };
 
-/// Llama 3.2 Vision (Grattafiori et al. 2024, 2407.21783, section 7): a Llama 3.1 with layers of its own between the others that
-/// read the pictures, gated. Method B.
-struct Mllama {
-  static constexpr std::string_view kName = "Llama 3.2 Vision";
-  static constexpr std::array kModelTypes{ModelType{"mllama"}};
-  static constexpr FamilyCard kCard{"tiled ViT in two stages", "linear", "Llama, gated layers"};
-  using TextDecoder = Decoder<LlamaRecipe, CrossAttention<OwnLayer, TanhGate, AttendAllNoMlp>>;
-  using Model = VisionLanguageModel<MllamaVision, LinearProjector, TextDecoder, CrossAttentionFusion>;
-  using Chat = ChatPrompt;
+/// The image tower of Llama 3.2 Vision, alone or as the encoder of the family.
+struct MllamaTower {
+  static constexpr std::string_view kName = "Llama 3.2 vision tower";
+  static constexpr std::array kModelTypes{ModelType{"mllama_vision_model"}};
+  static constexpr FamilyCard kCard{"tiled ViT in two stages", "", ""};
+  using Model = ImageClassifier<MllamaVision>;
 
-  static Model load(const JsonView& config, const Weights& root) {
-    MllamaVision vision(read_vision_config(config.object_or_empty("vision_config")),
-                        first_under(root, {"vision_model", "model.vision_model"}, "class_embedding", kMllamaVisionNames));
-    DecoderConfig sizes = read_text_config(config.object_or_empty("text_config"));
-    ProjectorConfig projector;
-    projector.input_size = vision.hidden_size();
-    projector.output_size = sizes.hidden_size;
-    LinearProjector projection(projector, first_under(root, {"", "model"}, "linear.weight", kProjectorNames));
-    const std::string_view head = root.contains("language_model.lm_head.weight") ? "language_model" : "";
-    TextDecoder text(std::move(sizes), first_under(root, {"language_model.model", "model.language_model"}, "embed_tokens.weight"), root.under(head));
-    return {std::move(vision), std::move(projection), std::move(text)};
-  }
-
-  static PromptRules rules(const JsonView& config) {
-    PromptRules rules;
-    rules.picture_rows = PictureRows::kInMemory;
-    rules.image_token_id = read_any<TokenId>(config, {"image_token_index", "image_token_id"}, 128256);
-    rules.image_token = "<|image|>";
-    rules.tokens_per_image = read_vision_config(config.object_or_empty("vision_config")).num_features();
-    return rules;
-  }
-  static std::shared_ptr<const Processor> processor(const CheckpointFolder& folder) {
-    return std::make_shared<const MllamaProcessor>(rules(folder.config()), folder);
-  }
-
- private:
-  static constexpr TensorName kProjectorNames[] = {{"linear", "multi_modal_projector"}};
-
-  static MllamaVisionConfig read_vision_config(const JsonView& config) {
+  static MllamaVisionConfig read_config(const JsonView& config) {
     MllamaVisionConfig result;
     result.image_size = config.get_or("image_size", result.image_size);
     result.patch_size = config.get_or("patch_size", result.patch_size);
@@ -107,6 +77,57 @@ struct Mllama {
     }
     return result;
   }
+  static MllamaVision load_encoder(const JsonView& config, const Weights& root, const Prefixes& prefixes) {
+    return {read_config(config), first_under(root, prefixes, "class_embedding", kMllamaVisionNames)};
+  }
+  static Model load(const JsonView& config, const Weights& root) { return {load_encoder(config, root, {""}), {}}; }
+  static PromptRules rules(const JsonView& config) {
+    PromptRules rules;
+    rules.tokens_per_image = read_config(config).num_features();
+    return rules;
+  }
+  static std::shared_ptr<const Processor> processor(const CheckpointFolder& folder) {
+    return std::make_shared<const MllamaProcessor>(rules(folder.config()), folder);
+  }
+};
+
+/// Llama 3.2 Vision (Grattafiori et al. 2024, 2407.21783, section 7): a Llama 3.1 with layers of its own between the others that
+/// read the pictures, gated. Method B.
+struct Mllama {
+  static constexpr std::string_view kName = "Llama 3.2 Vision";
+  static constexpr std::array kModelTypes{ModelType{"mllama"}};
+  static constexpr FamilyCard kCard{"tiled ViT in two stages", "linear", "Llama, gated layers"};
+  using TextDecoder = Decoder<LlamaRecipe, CrossAttention<OwnLayer, TanhGate, AttendAllNoMlp>>;
+  using Model = VisionLanguageModel<MllamaVision, LinearProjector, TextDecoder, CrossAttentionFusion>;
+  using Chat = ChatPrompt;
+
+  static Model load(const JsonView& config, const Weights& root) {
+    auto vision = MllamaTower::load_encoder(config.object_or_empty("vision_config"), root, {"vision_model", "model.vision_model"});
+    DecoderConfig sizes = read_text_config(config.object_or_empty("text_config"));
+    ProjectorConfig projector;
+    projector.input_size = vision.hidden_size();
+    projector.output_size = sizes.hidden_size;
+    LinearProjector projection(projector, first_under(root, {"", "model"}, "linear.weight", kProjectorNames));
+    const std::string_view head = root.contains("language_model.lm_head.weight") ? "language_model" : "";
+    TextDecoder text(std::move(sizes), first_under(root, {"language_model.model", "model.language_model"}, "embed_tokens.weight"), root.under(head));
+    return {std::move(vision), std::move(projection), std::move(text)};
+  }
+
+  static PromptRules rules(const JsonView& config) {
+    PromptRules rules;
+    rules.picture_rows = PictureRows::kInMemory;
+    rules.image_token_id = read_any<TokenId>(config, {"image_token_index", "image_token_id"}, 128256);
+    rules.image_token = "<|image|>";
+    rules.tokens_per_image = MllamaTower::read_config(config.object_or_empty("vision_config")).num_features();
+    return rules;
+  }
+  static std::shared_ptr<const Processor> processor(const CheckpointFolder& folder) {
+    return std::make_shared<const MllamaProcessor>(rules(folder.config()), folder);
+  }
+
+ private:
+  static constexpr TensorName kProjectorNames[] = {{"linear", "multi_modal_projector"}};
+
   static DecoderConfig read_text_config(const JsonView& config) {
     DecoderConfig result = read_llama_config(config, {.model_type = "mllama_text_model",
                                                       .vocab_size = 128256,

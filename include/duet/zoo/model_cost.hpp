@@ -2,6 +2,7 @@
 
 #include "duet/models/contrastive_model.hpp"
 #include "duet/models/image_classifier.hpp"
+#include "duet/models/projected_vision.hpp"
 #include "duet/models/text_encoder.hpp"
 #include "duet/models/vision_cost.hpp"
 #include "duet/pipeline/any_model.hpp"
@@ -25,6 +26,27 @@ void describe_vision(const Vision& vision, ModelInfo& info) {
   info.vision_layers = cost.num_layers;
   info.tokens_per_image = cost.num_features;
   info.vision_gflop = gflop(cost.multiply_adds);
+}
+
+/// Of a model with an encoder and a projector.
+template <class Model>
+void describe_projected(const Model& model, ModelInfo& info) {
+  describe_vision(model.vision(), info);
+  const auto& projector = model.projector();
+  const Index num_features = info.tokens_per_image;
+  if constexpr (requires { projector.multiply_adds(num_features); }) {
+    info.tokens_per_image = projector.num_tokens(num_features);
+    info.vision_gflop += gflop(projector.multiply_adds(num_features));
+    return;
+  }
+  if constexpr (requires { projector.num_tokens(model.vision().num_patches()); }) {
+    info.tokens_per_image = projector.num_tokens(model.vision().num_patches());
+  }
+  if constexpr (requires { projector.for_each_weight([](const WeightMatrix&) {}); }) {
+    projector.for_each_weight([&](const WeightMatrix& w) {
+      info.vision_gflop += gflop(static_cast<double>(info.tokens_per_image * w.in_features * w.out_features));
+    });
+  }
 }
 
 template <class Recipe, class Cross>
@@ -56,22 +78,12 @@ template <class Vision, class Projection, class Text, class Fusion>
 void describe(const VisionLanguageModel<Vision, Projection, Text, Fusion>& model, ModelInfo& info) {
   info.fusion = Fusion::kName;
   detail::describe_text(model.decoder(), info);
-  detail::describe_vision(model.vision(), info);
-  const auto& projector = model.projector();
-  const Index num_features = info.tokens_per_image;
-  if constexpr (requires { projector.multiply_adds(num_features); }) {
-    info.tokens_per_image = projector.num_tokens(num_features);
-    info.vision_gflop += detail::gflop(projector.multiply_adds(num_features));
-    return;
-  }
-  if constexpr (requires { projector.num_tokens(model.vision().num_patches()); }) {
-    info.tokens_per_image = projector.num_tokens(model.vision().num_patches());
-  }
-  if constexpr (requires { projector.for_each_weight([](const WeightMatrix&) {}); }) {
-    projector.for_each_weight([&](const WeightMatrix& w) {
-      info.vision_gflop += detail::gflop(static_cast<double>(info.tokens_per_image * w.in_features * w.out_features));
-    });
-  }
+  detail::describe_projected(model, info);
+}
+template <class Vision, class Projection>
+void describe(const ProjectedVision<Vision, Projection>& model, ModelInfo& info) {
+  info.fusion = "none (vision only)";
+  detail::describe_projected(model, info);
 }
 template <class Vision>
 void describe(const ImageClassifier<Vision>& model, ModelInfo& info) {

@@ -54,6 +54,12 @@ inline bool is_part(const JsonView& config, const ModelType::Part& part) {
   return inner == part.name || (inner.empty() && part.absent == ModelType::Absent::kTaken);
 }
 
+/// Whether config.json names the class among its architectures.
+inline bool has_architecture(const JsonView& config, std::string_view name) {
+  const auto architectures = config.get_or("architectures", std::vector<std::string>());
+  return std::ranges::find(architectures, name) != architectures.end();
+}
+
 /// What a model_type and the name of a class have in common: letters and digits in lower case.
 inline std::string bare_name(std::string_view text) {
   std::string bare;

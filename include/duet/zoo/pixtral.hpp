@@ -1,6 +1,7 @@
 #pragma once
 
 #include "duet/fusion/vision_language_model.hpp"
+#include "duet/models/image_classifier.hpp"
 #include "duet/models/rotary_vision_transformer.hpp"
 #include "duet/pipeline/processors/pixtral.hpp"
 #include "duet/zoo/llama.hpp"
@@ -48,6 +49,24 @@ inline RotaryVisionConfig read_pixtral_vision_config(const JsonView& config) {
   return result;
 }
 
+/// Pixtral's image tower, alone or as the encoder of another family.
+struct PixtralVision {
+  static constexpr std::string_view kName = "Pixtral vision";
+  static constexpr std::array kModelTypes{ModelType{"pixtral"}};
+  static constexpr FamilyCard kCard{"ViT with 2-D rotation", "", ""};
+  using Encoder = RotaryVisionTransformer<PixtralVisionRecipe>;
+  using Model = ImageClassifier<Encoder>;
+
+  static Encoder load_encoder(RotaryVisionConfig config, const Weights& root, const Prefixes& prefixes) {
+    return {std::move(config), first_under(root, prefixes, "patch_embedding.weight", kPixtralVisionNames)};
+  }
+  static Model load(const JsonView& config, const Weights& root) { return {load_encoder(read_pixtral_vision_config(config), root, {""}), {}}; }
+  static PromptRules rules(const JsonView&) { return {}; }
+  static std::shared_ptr<const Processor> processor(const CheckpointFolder& folder) {
+    return std::make_shared<const PixtralProcessor>(PromptRules{}, folder);
+  }
+};
+
 /// Pixtral (Agrawal et al. 2024, 2410.07073) as the reference has it: LLaVA's frame around a tower for pictures of any size and
 /// a Mistral text model. Method A.
 struct Pixtral {
@@ -55,12 +74,11 @@ struct Pixtral {
   static constexpr std::array kModelTypes{ModelType{"llava", {{{"vision_config", "pixtral"}, {"text_config", "mistral"}}}}};
   static constexpr FamilyCard kCard{"ViT with 2-D rotation", "MLP", "Mistral"};
   using Frame = LlavaFrame<Llama>;
-  using Model = VisionLanguageModel<RotaryVisionTransformer<PixtralVisionRecipe>, Frame::Projector, Frame::Text, EmbeddingFusion>;
+  using Model = VisionLanguageModel<PixtralVision::Encoder, Frame::Projector, Frame::Text, EmbeddingFusion>;
   using Chat = ChatPrompt;
 
   static Model load(const JsonView& config, const Weights& root) {
-    const Weights tower = first_under(root, {"vision_tower", "model.vision_tower"}, "patch_embedding.weight", kPixtralVisionNames);
-    RotaryVisionTransformer<PixtralVisionRecipe> vision(read_vision_config(config), tower);
+    auto vision = PixtralVision::load_encoder(read_vision_config(config), root, {"vision_tower", "model.vision_tower"});
     auto text = Frame::load_text(config, root);
     auto projector = Frame::load_projector(config, root, vision.hidden_size(), text.hidden_size());
     return {std::move(vision), std::move(projector), std::move(text)};

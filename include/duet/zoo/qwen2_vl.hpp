@@ -4,6 +4,7 @@
 
 #include "duet/fusion/vision_language_model.hpp"
 #include "duet/models/patch_merger.hpp"
+#include "duet/models/projected_vision.hpp"
 #include "duet/models/rotary_vision_transformer.hpp"
 #include "duet/pipeline/processors/qwen2_vl.hpp"
 #include "duet/zoo/llama.hpp"
@@ -69,6 +70,8 @@ inline RotaryVisionConfig read_qwen_vision_config(const JsonView& config) {
 struct Qwen2VlVision {
   static constexpr std::string_view kName = "Qwen2-VL";
   static constexpr std::string_view kModelType = "qwen2_vl";
+  static constexpr std::string_view kTowerName = "Qwen2-VL vision", kTowerType = "qwen2_vl_vision";
+  static constexpr std::string_view kTowerClass = "Qwen2VisionTransformerPretrainedModel";
   using Recipe = Qwen2VlVisionRecipe;
   static constexpr std::span<const TensorName> kNames = kQwen2VlVisionNames;
 
@@ -87,6 +90,8 @@ struct Qwen2VlVision {
 struct Qwen25VlVision {
   static constexpr std::string_view kName = "Qwen2.5-VL";
   static constexpr std::string_view kModelType = "qwen2_5_vl";
+  static constexpr std::string_view kTowerName = "Qwen2.5-VL vision", kTowerType = "qwen2_5_vl_vision";
+  static constexpr std::string_view kTowerClass = "Qwen2_5_VisionTransformerPretrainedModel";
   using Recipe = Qwen25VlVisionRecipe;
   static constexpr std::span<const TensorName> kNames = kQwen25VlVisionNames;
 
@@ -100,6 +105,39 @@ struct Qwen25VlVision {
     return result;
   }
   static Index read_output_size(const JsonView& config) { return config.get_or<Index>("out_hidden_size", 3584); }
+};
+
+/// Either tower with its merger, alone or as the encoder and projector of its family: what it makes of pictures are image tokens.
+template <class Tower>
+struct QwenVlVisionOf {
+  static constexpr std::string_view kName = Tower::kTowerName;
+  static constexpr std::array kModelTypes{ModelType{Tower::kModelType}, ModelType{Tower::kTowerType}};
+  static constexpr FamilyCard kCard{"ViT with 2-D rotation", "merging MLP", ""};
+  /// The tower's config has the family's model_type, and another class.
+  static bool takes(const JsonView& config) {
+    return config.get_or<std::string>("model_type", "") != Tower::kModelType || detail::has_architecture(config, Tower::kTowerClass);
+  }
+  using Encoder = RotaryVisionTransformer<typename Tower::Recipe>;
+  using Merger = PatchMerger<typename Tower::Recipe::Norm>;
+  using Model = ProjectedVision<Encoder, Merger>;
+
+  static Encoder load_encoder(const JsonView& config, const Weights& root, const Prefixes& prefixes) {
+    return {Tower::read_config(config), first_under(root, prefixes, "patch_embedding.weight", Tower::kNames)};
+  }
+  static Merger load_merger(const JsonView& config, const Encoder& encoder, const Weights& root, const Prefixes& prefixes) {
+    const PatchMergerConfig sizes{encoder.hidden_size(), Tower::read_output_size(config), encoder.config().spatial_merge_size,
+                                  encoder.config().norm_eps};
+    return {sizes, first_under(root, prefixes, "linear_1.weight", kPatchMergerNames)};
+  }
+  static Model load(const JsonView& config, const Weights& root) {
+    auto encoder = load_encoder(config, root, {""});
+    auto merger = load_merger(config, encoder, root, {"merger"});
+    return {std::move(encoder), std::move(merger)};
+  }
+  static PromptRules rules(const JsonView&) { return {}; }
+  static std::shared_ptr<const Processor> processor(const CheckpointFolder& folder) {
+    return std::make_shared<const Qwen2VlProcessor>(PromptRules{}, folder);
+  }
 };
 
 inline constexpr LlamaDefaults kQwen2VlDefaults{
@@ -127,25 +165,21 @@ struct QwenVlOf {
   static constexpr std::string_view kName = Tower::kName;
   static constexpr std::array kModelTypes{ModelType{Tower::kModelType}};
   static constexpr FamilyCard kCard{"ViT with 2-D rotation", "merging MLP", "Qwen2 with M-RoPE"};
-  using Encoder = RotaryVisionTransformer<typename Tower::Recipe>;
-  using Model = VisionLanguageModel<Encoder, PatchMerger<typename Tower::Recipe::Norm>, Decoder<Llama::Recipe>, EmbeddingFusion>;
+  using Alone = QwenVlVisionOf<Tower>;
+  using Model = VisionLanguageModel<typename Alone::Encoder, typename Alone::Merger, Decoder<Llama::Recipe>, EmbeddingFusion>;
   using Chat = ChatPrompt;
 
   static Model load(const JsonView& config, const Weights& root) {
     const JsonView vision_config = config.object_or_empty("vision_config");
-    const Weights tower = first_under(root, {"visual", "model.visual"}, "patch_embedding.weight", Tower::kNames);
-    Encoder vision(Tower::read_config(vision_config), tower);
-    const PatchMergerConfig sizes{vision.hidden_size(), Tower::read_output_size(vision_config), vision.config().spatial_merge_size,
-                                  vision.config().norm_eps};
-    const Weights merger = first_under(root, {"visual.merger", "model.visual.merger"}, "linear_1.weight", kPatchMergerNames);
+    auto vision = Alone::load_encoder(vision_config, root, {"visual", "model.visual"});
+    auto merger = Alone::load_merger(vision_config, vision, root, {"visual.merger", "model.visual.merger"});
     const JsonView text = config.contains("text_config") ? config.at("text_config") : config;
     DecoderConfig text_sizes = read_qwen2_vl_text_config(text);
     if (config.contains("tie_word_embeddings")) {
       text_sizes.head = config.get<bool>("tie_word_embeddings") ? LanguageHead::kTied : LanguageHead::kOwn;
     }
     const Weights stack = first_under(root, {"model", "model.language_model"}, "embed_tokens.weight");
-    return {std::move(vision), PatchMerger<typename Tower::Recipe::Norm>(sizes, merger),
-            Decoder<Llama::Recipe>(std::move(text_sizes), stack, root)};
+    return {std::move(vision), std::move(merger), Decoder<Llama::Recipe>(std::move(text_sizes), stack, root)};
   }
 
   static PromptRules rules(const JsonView& config) {
@@ -164,6 +198,8 @@ struct QwenVlOf {
   }
 };
 
+using Qwen2VlTower = QwenVlVisionOf<Qwen2VlVision>;
+using Qwen25VlTower = QwenVlVisionOf<Qwen25VlVision>;
 using Qwen2Vl = QwenVlOf<Qwen2VlVision>;
 using Qwen25Vl = QwenVlOf<Qwen25VlVision>;
 

@@ -61,8 +61,7 @@ struct SiglipVision {
   static constexpr FamilyCard kCard{"SigLIP", "", ""};
   /// With both towers it is a Siglip, unless it classifies.
   static bool takes(const JsonView& config) {
-    const auto architectures = config.get_or("architectures", std::vector<std::string>());
-    return config.get_or<std::string>("model_type", "") != "siglip" || std::ranges::find(architectures, "SiglipForImageClassification") != architectures.end();
+    return config.get_or<std::string>("model_type", "") != "siglip" || detail::has_architecture(config, "SiglipForImageClassification");
   }
   using Recipe = SiglipVisionRecipe;
   using Model = ImageClassifier<VisionTransformer<Recipe>>;

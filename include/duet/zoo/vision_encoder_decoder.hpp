@@ -14,8 +14,12 @@ namespace duet {
 template <class VisionFamily, class TextFamily>
 struct VisionEncoderDecoderOf {
   static constexpr std::string_view kName = "VisionEncoderDecoder";
-  static constexpr std::array kModelTypes{ModelType{"vision-encoder-decoder", {{{"encoder", VisionFamily::kModelTypes[0].name}, {"decoder", TextFamily::kModelTypes[0].name}}}}};
-  static constexpr FamilyCard kCard{"ViT, CLIP", "linear where widths differ", "GPT-2, TrOCR"};
+  static constexpr auto kModelTypes = [] {
+    auto types = VisionFamily::kModelTypes;
+    for (ModelType& type : types) type = {"vision-encoder-decoder", {{{"encoder", type.name}, {"decoder", TextFamily::kModelTypes[0].name}}}};
+    return types;
+  }();
+  static constexpr FamilyCard kCard{"ViT, DeiT, CLIP", "linear where widths differ", "GPT-2, TrOCR"};
   using TextDecoder = Decoder<typename TextFamily::Recipe, CrossAttention<InsideBlock>>;
   using Model = VisionLanguageModel<VisionTransformer<typename VisionFamily::Recipe>, IdentityOrLinear, TextDecoder, CrossAttentionFusion>;
 

@@ -9,8 +9,10 @@
 
 namespace duet {
 
-/// ViT's policies (Dosovitskiy et al. 2021, 2010.11929).
+/// ViT's policies (Dosovitskiy et al. 2021, 2010.11929), and DeiT's (Touvron et al. 2021, 2012.12877), which has a second token behind
+/// the class token: it was distilled.
 struct VitRecipe : VisionRecipeDefaults {
+  static constexpr RegisterPositions kRegisterPositions = RegisterPositions::kLearned;
   using Norm = LayerNorm;
   using FeedForward = duet::FeedForward<ConfiguredActivation>;
   using OutputNorm = LayerNorm;
@@ -19,6 +21,7 @@ struct VitRecipe : VisionRecipeDefaults {
 inline constexpr TensorName kVitNames[] = {
     {"patch_embedding", "embeddings.patch_embeddings.projection"},
     {"class_embedding", "embeddings.cls_token"},
+    {"register_tokens", "embeddings.distillation_token"},
     {"position_embedding", "embeddings.position_embeddings"},
     {"layers.*.input_layernorm", "encoder.layer.*.layernorm_before"},
     {"layers.*.self_attn.q_proj", "encoder.layer.*.attention.attention.query"},
@@ -36,6 +39,7 @@ inline constexpr TensorName kVitNames[] = {
 inline constexpr TensorName kVitNewNames[] = {
     {"patch_embedding", "embeddings.patch_embeddings.projection"},
     {"class_embedding", "embeddings.cls_token"},
+    {"register_tokens", "embeddings.distillation_token"},
     {"position_embedding", "embeddings.position_embeddings"},
     {"layers.*.input_layernorm", "layers.*.layernorm_before"},
     {"layers.*.self_attn.q_proj", "layers.*.attention.q_proj"},
@@ -71,6 +75,7 @@ inline VisionConfig read_vit_config(const JsonView& config) {
   result.intermediate_size = config.get_or<Index>("intermediate_size", 3072);
   result.num_hidden_layers = config.get_or<Index>("num_hidden_layers", 12);
   result.num_attention_heads = config.get_or<Index>("num_attention_heads", 12);
+  if (config.get_or<std::string>("model_type", "") == "deit") result.num_register_tokens = 1;
   result.layer_norm_eps = config.get_or("layer_norm_eps", 1e-12f);
   result.hidden_act = config.get_or<std::string>("hidden_act", "gelu");
   result.qkv_bias = read_bias(config, "qkv_bias", true);
@@ -78,11 +83,11 @@ inline VisionConfig read_vit_config(const JsonView& config) {
   return result;
 }
 
-/// ViT: an encoder, perhaps with a pooler, or with "classifier.weight" in the checkpoint an ImageNet-style classifier.
+/// ViT or DeiT: an encoder, perhaps with a pooler, or with "classifier.weight" in the checkpoint an ImageNet-style classifier.
 struct Vit {
   static constexpr std::string_view kName = "ViT";
-  static constexpr std::array kModelTypes{ModelType{"vit"}};
-  static constexpr FamilyCard kCard{"ViT", "", ""};
+  static constexpr std::array kModelTypes{ModelType{"vit"}, ModelType{"deit"}};
+  static constexpr FamilyCard kCard{"ViT, DeiT", "", ""};
   using Recipe = VitRecipe;
   using Model = ImageClassifier<VisionTransformer<Recipe>>;
 
@@ -91,7 +96,7 @@ struct Vit {
     return {std::move(config), encoder_weights(root, prefixes)};
   }
   static Model load(const JsonView& config, const Weights& root) {
-    const Prefixes prefixes{"vit", ""};
+    const Prefixes prefixes{"vit", "deit", ""};
     auto encoder = load_encoder(read_config(config), root, prefixes);
     VisionHeads heads;
     if (root.contains("classifier.weight")) {

@@ -40,7 +40,8 @@ using Zoo = FamilyList<
     // text
     Gpt2, Llama, Gemma, Gemma2, Opt, Persimmon,
     // pictures
-    Vit, Dinov2, Dinov2Swiglu, SiglipVision, ClipVision,
+    Vit, Dinov2, Dinov2Swiglu, Dinov2Registers, Dinov2SwigluRegisters, SiglipVision, ClipVision,
+    IdeficsTower, PixtralVision, Qwen2VlTower, Qwen25VlTower, MllamaTower,
     // both, side by side
     Clip, ClipText, Siglip, SiglipText,
     // method A

@@ -34,20 +34,25 @@ TEST(Interpolate, IsTorchsBicubic) {
   expect_near(interpolated(kValues, {3, 2}, {2, 1}, Interpolation::kBicubic), {3.337891f, 2.125000f});
 }
 
+TEST(Interpolate, IsTorchsBicubicWithAntialias) {
+  expect_near(interpolated(kValues, {3, 2}, {4, 3}, Interpolation::kSmoothBicubic), {0.350354f, 2.343284f, 4.336214f, 7.140145f, 4.695978f, 2.251809f, 5.220668f, 4.030870f, 2.841071f, -4.204732f, 0.764925f, 5.734585f});
+  expect_near(interpolated(kValues, {3, 2}, {2, 1}, Interpolation::kSmoothBicubic), {3.730337f, 2.695024f});
+}
+
 TEST(Interpolate, IsTorchsBilinear) {
   expect_near(interpolated(kValues, {3, 2}, {4, 3}, Interpolation::kBilinear), {1.000000f, 2.500000f, 4.000000f, 6.000000f, 4.375000f, 2.750000f, 4.500000f, 3.812500f, 3.125000f, -3.000000f, 1.000000f, 5.000000f});
   expect_near(interpolated(kValues, {3, 2}, {2, 1}, Interpolation::kBilinear), {3.250000f, 2.125000f});
 }
 
 TEST(Interpolate, ToTheSameSizeIsNothing) {
-  for (const auto kind : {Interpolation::kBilinear, Interpolation::kBicubic}) {
+  for (const auto kind : {Interpolation::kBilinear, Interpolation::kBicubic, Interpolation::kSmoothBicubic}) {
     EXPECT_EQ(interpolated(kValues, {3, 2}, {3, 2}, kind), kValues);
   }
 }
 
 TEST(Interpolate, ChannelsDoNotMix) {
   const Matrix x = reference::tiny_rows(6, 37);
-  for (const auto kind : {Interpolation::kBilinear, Interpolation::kBicubic}) {
+  for (const auto kind : {Interpolation::kBilinear, Interpolation::kBicubic, Interpolation::kSmoothBicubic}) {
     Machine machine;
     Matrix out(20, 37);
     kernels::interpolate(x, {2, 3}, out, {5, 4}, kind, machine.workspace);

@@ -61,6 +61,41 @@ TEST(Dinov2, TheLargestHasSwiglu) {
   EXPECT_THAT(complaint([] { tiny().with({{"use_swiglu_ffn", true}}).run(tiny_picture()); }), HasSubstr("weights_in"));
 }
 
+/// With three registers.
+TinyCheckpoint tiny_with_registers() {
+  TinyCheckpoint result = tiny({{"model_type", "dinov2_with_registers"}, {"num_register_tokens", 3}});
+  result.shapes["embeddings.register_tokens"] = {1, 3, 12};
+  return result;
+}
+
+TEST(Dinov2, RegistersStandBehindTheClassTokenWithoutPositions) {
+  const auto with = tiny_with_registers().run(tiny_picture()), without = tiny().run(tiny_picture());
+  const auto& rows = with.at("vision_embeds");
+  const auto& plain = without.at("vision_embeds");
+  ASSERT_EQ(rows.size(), 8u * 12u);
+  EXPECT_TRUE(std::equal(plain.begin(), plain.begin() + 12, rows.begin()));             // class token
+  EXPECT_TRUE(std::equal(plain.begin() + 12, plain.end(), rows.begin() + 4 * 12));      // patches
+  const auto registers = tiny_with_registers().with({{"num_register_tokens", 2}});
+  EXPECT_THAT(complaint([&] { static_cast<void>(registers.load()); }), HasSubstr("register_tokens: got [1, 3, 12], expected"));
+  EXPECT_EQ(with.at("last_hidden_state").size(), rows.size());
+}
+
+TEST(Dinov2, PositionsAreSmoothedForOtherSizesWhereThereAreRegisters) {
+  const auto small = [](const TinyCheckpoint& checkpoint) { return checkpoint.run(tiny_picture({}, 8, 12)).at("vision_embeds"); };
+  TinyCheckpoint none = tiny_with_registers().with({{"num_register_tokens", 0}});
+  const auto smoothed = small(none), plain = small(tiny());
+  ASSERT_EQ(smoothed.size(), plain.size());
+  EXPECT_NE(smoothed, plain);
+  EXPECT_EQ(none.run(tiny_picture()).at("vision_embeds"), tiny().run(tiny_picture()).at("vision_embeds"));
+}
+
+TEST(Dinov2, AClassifierBehindRegistersReadsThePatchesAlone) {
+  TinyCheckpoint classifier = tiny_with_registers().with({{"num_labels", 3}}).renamed({{"classifier", "classifier"}, {"", "dinov2_with_registers."}});
+  add_linear(classifier.shapes, "classifier", 24, 3);
+  const auto stages = classifier.run(tiny_picture());
+  EXPECT_EQ(stages.at("logits").size(), 3u);
+}
+
 TEST(Dinov2, AClassifierReadsTheClassTokenAndTheMeanOfPatches) {
   TinyCheckpoint classifier = tiny({{"num_labels", 3}}).renamed({{"classifier", "classifier"}, {"", "dinov2."}});
   add_linear(classifier.shapes, "classifier", 24, 3);

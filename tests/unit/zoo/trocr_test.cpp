@@ -38,6 +38,14 @@ TEST(TrOcr, ReadsAPicture) {
   EXPECT_EQ(tiny().load()->info().unused_tensors, std::vector<std::string>());
 }
 
+TEST(TrOcr, ReadsWithADeiT) {
+  TinyCheckpoint small = tiny().with({{"encoder", {{"model_type", "deit"}}}});
+  small.shapes["encoder.embeddings.distillation_token"] = {1, 1, 12};
+  small.shapes["encoder.embeddings.position_embeddings"] = {1, 6, 12};
+  EXPECT_EQ(small.load()->info().tokens_per_image, 6);
+  EXPECT_EQ(small.run(tiny_picture(tiny_text())).at("vision_out").size(), 6u * 12u);
+}
+
 TEST(TrOcrConfig, WhereTheTextStarts) {
   EXPECT_EQ(tiny().load()->rules().decoder_start_token_id, 2);
   EXPECT_EQ(tiny().with({{"decoder", {{"decoder_start_token_id", 7}}}}).load()->rules().decoder_start_token_id, 7);

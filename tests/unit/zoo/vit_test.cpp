@@ -86,5 +86,21 @@ TEST(VitHeads, ThePoolerIsADenseLayerWithAnActivation) {
   EXPECT_EQ(tiny().run(tiny_picture()).count("pooler_output"), 0u);
 }
 
+TinyCheckpoint tiny_deit() {
+  TinyCheckpoint result = tiny().with({{"model_type", "deit"}});
+  result.shapes["embeddings.distillation_token"] = {1, 1, 12};
+  result.shapes["embeddings.position_embeddings"] = {1, 6, 12};
+  return result;
+}
+
+TEST(DeiT, HasASecondTokenBehindTheClassToken) {
+  const auto rows = tiny_deit().run(tiny_picture()).at("last_hidden_state");
+  EXPECT_EQ(rows.size(), 6u * 12u);
+  EXPECT_EQ(tiny_deit().renamed({{"", "deit."}}).run(tiny_picture()).at("last_hidden_state"), rows);
+  TinyCheckpoint without = tiny_deit();
+  without.shapes.erase("embeddings.distillation_token");
+  EXPECT_THAT(complaint([&] { static_cast<void>(without.load()); }), HasSubstr("distillation_token"));
+}
+
 }  // namespace zoo_vit
 }  // namespace duet::testing

@@ -84,15 +84,21 @@ inline bool is_padding_crop(const Argument& pixels, Index i) {
 template <class Plan>
 VisualInput masked_pictures(const FindArgument& find, Plan&& plan) {
   VisualInput input;
-  const auto pixels = find_argument(find, "pixel_values", 5, "[batch, pictures, channels, height, width]");
+  auto pixels = find("pixel_values");
   if (!pixels) return input;
+  const bool of_tower = pixels->shape.size() == 4;
+  if (of_tower) pixels->shape.insert(pixels->shape.begin(), 1);
+  if (pixels->shape.size() != 5) throw wrong_argument("pixel_values", *pixels, "[batch, pictures, channels, height, width]");
+  if (const auto patches = find("patch_attention_mask"); patches && std::ranges::find(patches->values, 0.0) != patches->values.end()) {
+    throw wrong_argument("patch_attention_mask", *patches, "ones; pixel_attention_mask [batch, pictures, height, width] says what is padding");
+  }
   const auto mask = find_argument(find, "pixel_attention_mask", 4, "[batch, pictures, height, width]");
   const PictureSize size = stored_size(*pixels);
   if (mask && mask->shape != std::vector<Index>{pixels->shape[0], pixels->shape[1], size.height, size.width}) {
     throw wrong_argument("pixel_attention_mask", *mask, "that of pixel_values without channels");
   }
   for (Index i = 0; i < stored_crops(*pixels); ++i) {
-    if (is_padding_crop(*pixels, i)) continue;
+    if (!of_tower && is_padding_crop(*pixels, i)) continue;
     PictureSize part = size;
     if (mask) {
       part = {};

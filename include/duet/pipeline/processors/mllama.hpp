@@ -20,7 +20,7 @@ namespace duet {
 class MllamaProcessor : public Processor {
  public:
   MllamaProcessor(PromptRules rules, const CheckpointFolder& folder) : Processor(std::move(rules)) {
-    const JsonView file = folder.preprocessor_config(), vision = folder.config().object_or_empty("vision_config");
+    const JsonView file = folder.preprocessor_config(), vision = folder.vision_config();
     max_tiles_ = file.get_or<Index>("max_image_tiles", vision.get_or<Index>("max_num_tiles", 4));
     if (max_tiles_ < 1 || max_tiles_ > kMostTiles) {
       throw Error(ErrorKind::kInvalidArgument, concat(file.where(), ": max_image_tiles"), concat(max_tiles_),

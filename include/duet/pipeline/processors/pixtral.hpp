@@ -17,7 +17,7 @@ class PixtralProcessor : public Processor {
  public:
   PixtralProcessor(PromptRules rules, const CheckpointFolder& folder) : Processor(std::move(rules)) {
     const JsonView file = folder.preprocessor_config(), wording = folder.processor_config();
-    const auto patch_size = read_between(folder.config().object_or_empty("vision_config"), "patch_size", 16, 1, 1024);
+    const auto patch_size = read_between(folder.vision_config(), "patch_size", 16, 1, 1024);
     const Index merged = read_between(folder.config(), "spatial_merge_size", wording.get_or<Index>("spatial_merge_size", 1), 1, 64);
     patch_size_ = patch_size * merged;
     do_resize_ = file.get_or("do_resize", true);

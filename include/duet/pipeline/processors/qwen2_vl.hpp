@@ -15,7 +15,7 @@ namespace duet {
 class Qwen2VlProcessor : public Processor {
  public:
   Qwen2VlProcessor(PromptRules rules, const CheckpointFolder& folder) : Processor(std::move(rules)) {
-    const JsonView vision = folder.config().object_or_empty("vision_config"), file = folder.preprocessor_config();
+    const JsonView vision = folder.vision_config(), file = folder.preprocessor_config();
     const auto read = [&](std::string_view key, std::string_view in_config, Index fallback) {
       const auto value = file.get_or<Index>(key, vision.get_or<Index>(in_config, fallback));
       if (value >= 1 && value <= 1024) return value;
@@ -121,7 +121,12 @@ class Qwen2VlProcessor : public Processor {
   }
 
   /// pixel_values hold patches in the order in which they are merged, each with every frame of a moment: the frames of a picture are equal.
-  [[nodiscard]] VisualInput from_arguments(const FindArgument& find) const override {
+  /// The tower alone calls them hidden_states and grid_thw.
+  [[nodiscard]] VisualInput from_arguments(const FindArgument& find_any) const override {
+    const FindArgument find = [&](std::string_view name) {
+      std::optional<Argument> found = find_any(name);
+      return found ? found : find_any(name == "pixel_values" ? "hidden_states" : "grid_thw");
+    };
     VisualInput input;
     const auto pixels = detail::find_argument(find, "pixel_values", 2, "[patches, values of a patch]");
     if (!pixels) return input;
