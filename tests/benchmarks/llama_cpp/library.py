@@ -1,20 +1,23 @@
 """llama.cpp's C library through ctypes, as npm's node-llama-cpp ships it for x86-64 Linux.
 
-Parameters are structures passed by value. Their layout changes from version to version, so they are opaque here, longer than any of
-them: the library fills in its own defaults, and only what stands at their beginning for years is set, and checked."""
+Parameters are structures passed by value, whose layout changes from version to version. Here they are opaque, and
+longer than any of them: the library fills in its own defaults, and only what has stood at their beginning for years is
+set, and checked."""
 import base64
 import ctypes
 import hashlib
 import os
 import pathlib
+import platform
 import re
+import shutil
 import subprocess
 import tarfile
 import time
 
 PACKAGE, VERSION = "@node-llama-cpp/linux-x64", "3.22.1"
 SHA512 = "5uCCDNqWCNfaAm8aR/Uzxbo4HBpKgNF91kCHPepKhgMgV2OAmatoefbOlMihsqCiH2Od35E/eUHQCFbfRBJuOg=="
-FILE_TYPES = {"f32": 0, "f16": 1, "q4": 2, "q8": 7, "bf16": 32}  # llama_ftype: F32, F16, Q4_0, Q8_0, BF16
+FILE_TYPES = {"f32": 0, "bf16": 32, "f16": 1, "q8": 7, "q4": 2}  # llama_ftype: F32, BF16, F16, Q8_0, Q4_0
 
 
 class Params(ctypes.Structure):
@@ -30,10 +33,12 @@ def download(folder):
     libraries = folder / f"llama.cpp-{VERSION}" / "package" / "bins" / "linux-x64"
     if libraries.is_dir():
         return libraries
+    if platform.system() != "Linux" or platform.machine() != "x86_64" or not shutil.which("npm"):
+        raise SystemExit(f"{PACKAGE}: needs npm (Debian: npm) on x86-64 Linux")
     folder.mkdir(parents=True, exist_ok=True)
-    name = subprocess.run(["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}"], cwd=folder, check=True, capture_output=True,
-                          text=True).stdout.split()[-1]
-    archive = folder / name
+    subprocess.run(["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}"], cwd=folder, check=True,
+                   stdout=subprocess.DEVNULL)
+    archive = folder / f"node-llama-cpp-linux-x64-{VERSION}.tgz"
     if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != SHA512:
         raise SystemExit(f"{archive}: not the package that was measured before; its SHA-512 differs")
     with tarfile.open(archive) as tar:
@@ -52,8 +57,8 @@ class Library:
         self.keep = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(
             lambda level, text, data: self.log.append(text.decode(errors="replace")))
         c.llama_log_set(self.keep, None)
-        for name in ("llama_model_default_params", "llama_context_default_params", "llama_model_quantize_default_params"):
-            getattr(c, name).restype = Params
+        for name in ("model", "context", "model_quantize"):
+            getattr(c, f"llama_{name}_default_params").restype = Params
         for name, result, arguments in [
                 ("llama_model_load_from_file", ctypes.c_void_p, [ctypes.c_char_p, Params]),
                 ("llama_init_from_model", ctypes.c_void_p, [ctypes.c_void_p, Params]),
@@ -99,9 +104,10 @@ class Library:
             raise SystemExit(f"{path}: llama.cpp does not load it: {''.join(self.log[-5:])}")
         params = c.llama_context_default_params()
         longest = max(prompt, before) + replies
-        params.words[0], params.words[1], params.words[2] = longest, max(prompt, before), max(prompt, before)  # n_ctx, n_batch, n_ubatch
+        batch = max(prompt, before)  # a prompt is read at once
+        params.words[:3] = [longest, batch, batch]  # n_ctx, n_batch, n_ubatch
         context = c.llama_init_from_model(model, params)
-        if not context or c.llama_n_ctx(context) < longest or c.llama_n_ubatch(context) < prompt:
+        if not context or c.llama_n_ctx(context) < longest or c.llama_n_ubatch(context) != batch:
             raise SystemExit(f"{path}: no context of {longest} tokens: {''.join(self.log[-5:])}")
         # One pool for all passes, as llama-bench has it: without, threads are made anew for every token.
         pool_params = ctypes.create_string_buffer(2048)
@@ -110,7 +116,7 @@ class Library:
         pool = ctypes.c_void_p(self.cpu.ggml_threadpool_new(pool_params))
         c.llama_attach_threadpool(context, pool, pool)
         c.llama_set_n_threads(context, threads, threads)
-        memory, vocabulary = c.llama_get_memory(context), int(self.log_number(r"n_vocab\s*=\s*(\d+)"))
+        memory, vocabulary = c.llama_get_memory(context), int(self.logged(r"n_vocab\s*=\s*(\d+)"))
         ids = (ctypes.c_int32 * longest)(*[(i * 7919 + 1) % vocabulary for i in range(longest)])
 
         def forward(first, count):
@@ -136,10 +142,12 @@ class Library:
         c.llama_memory_seq_rm(memory, -1, -1, -1)
         forward(0, before)
         decode_seconds = min([decode() for _ in range(repeats + 1)][1:])
-        return {"prefill": prompt / prefill_seconds, "decode": replies / decode_seconds, "bytes": c.llama_model_size(model),
-                "variant": self.variant, "system_info": self.system_info, "log": "".join(self.log)}
+        return {"prefill": prompt / prefill_seconds, "decode": replies / decode_seconds,
+                "bytes": c.llama_model_size(model), "variant": self.variant, "system_info": self.system_info,
+                "load_mode": self.logged(r"load_mode = (\w+)"),
+                "flash_attention": self.logged(r"Flash Attention (\w+)")}
 
-    def log_number(self, pattern):
+    def logged(self, pattern):
         found = re.search(pattern, "".join(self.log))
         if not found:
             raise SystemExit(f"llama.cpp's log has no {pattern}")

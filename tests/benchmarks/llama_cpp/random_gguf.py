@@ -11,8 +11,8 @@ STRING, F32 = 8, 0
 class Shape:
     """A decoder's sizes, named as config.json names them; the same as those of `duet bench --shape`."""
 
-    def __init__(self, architecture, vocab_size, hidden_size, intermediate_size, layers, heads, key_value_heads, context,
-                 rope_theta=None):
+    def __init__(self, architecture, vocab_size, hidden_size, intermediate_size, layers, heads, key_value_heads,
+                 context, rope_theta=None):
         self.architecture, self.vocab_size, self.hidden_size = architecture, vocab_size, hidden_size
         self.intermediate_size, self.layers, self.heads = intermediate_size, layers, heads
         self.key_value_heads, self.context, self.rope_theta = key_value_heads, context, rope_theta
@@ -25,17 +25,19 @@ class Shape:
                       "rope.freq_base": self.rope_theta, "rope.dimension_count": self.hidden_size // self.heads}
         else:
             sizes["attention.layer_norm_epsilon"] = 1e-5
-        general = {"general.architecture": self.architecture, "general.file_type": 0, "tokenizer.ggml.model": "no_vocab"}
-        return general | {f"{self.architecture}.{key}": value for key, value in (sizes | {"vocab_size": self.vocab_size}).items()}
+        sizes["vocab_size"] = self.vocab_size
+        general = {"general.architecture": self.architecture, "general.file_type": 0,
+                   "tokenizer.ggml.model": "no_vocab"}
+        return general | {f"{self.architecture}.{key}": value for key, value in sizes.items()}
 
     def tensors(self):
         """Names and dimensions, the fastest first: a matrix [out, in] is (in, out). The head is the embedding, tied."""
         hidden, wide = self.hidden_size, self.intermediate_size
         narrow = hidden // self.heads * self.key_value_heads
         if self.architecture == "llama":
-            layer = {"attn_norm": (hidden,), "attn_q": (hidden, hidden), "attn_k": (hidden, narrow), "attn_v": (hidden, narrow),
-                     "attn_output": (hidden, hidden), "ffn_norm": (hidden,), "ffn_gate": (hidden, wide), "ffn_up": (hidden, wide),
-                     "ffn_down": (wide, hidden)}
+            layer = {"attn_norm": (hidden,), "attn_q": (hidden, hidden), "attn_k": (hidden, narrow),
+                     "attn_v": (hidden, narrow), "attn_output": (hidden, hidden), "ffn_norm": (hidden,),
+                     "ffn_gate": (hidden, wide), "ffn_up": (hidden, wide), "ffn_down": (wide, hidden)}
             yield from {"token_embd.weight": (hidden, self.vocab_size), "output_norm.weight": (hidden,)}.items()
         else:
             layer = {"attn_norm": (hidden,), "attn_qkv": (hidden, 3 * hidden), "attn_output": (hidden, hidden),
@@ -68,7 +70,7 @@ def padded(size):
 
 
 def write(path, shape):
-    """Weights are one run of normal numbers over and over, of a length that no matrix's rows divide: time does not depend on them."""
+    """Weights are one run of normal numbers, over and over; its length is prime, so that rows differ."""
     def string(text):
         return struct.pack("<Q", len(text)) + text.encode()
 
