@@ -85,62 +85,72 @@ struct Bytes::Dot<DType::kQ8_0> {
   }
 };
 
-/// Two blocks at a time, which one load and one permutation of words bring into place. High nibbles are not shifted down: in
-/// their lanes products are 16 times too large, and so the scale of x is a sixteenth.
-struct NibblePairs {
+/// Four blocks at a time, each with a quarter of the lanes: low nibbles by the first 16 of x, then high ones by the last.
+struct NibbleFours {
   using Lanes = Ops;
-  static constexpr Index kBlocks = 2, kReads = 4;  ///< blocks that a load of 64 bytes reaches into
-  static constexpr __mmask16 kHigh = 0xf0f0;       ///< lanes of high nibbles
+  static constexpr Index kBlocks = 4, kReads = 4;
   struct X {
-    __m512i bytes, minus_sums;
-    V scales;
+    __m512i first, last, minus_sums;
+    __m128 scales;
   };
   struct Weights {
-    __m512i nibbles;
-    V scales;
+    __m512i low, high;
+    __m128 scales;
   };
-  /// What was read, each half for one block: bytes of x, sums and scales in the first two lanes.
-  static X spread(__m512i bytes, __m512i two_sums, V two_scales) noexcept {
-    const __m512i halves = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-    const __m512i sums = _mm512_permutexvar_epi32(halves, two_sums);
-    const V scales = _mm512_permutexvar_ps(halves, two_scales);
-    return {bytes, _mm512_mask_slli_epi32(sums, kHigh, sums, 4), _mm512_mask_mul_ps(scales, kHigh, scales, _mm512_set1_ps(0x1p-4f))};
+  static __m512i quarters(__m128i four) noexcept {
+    return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3), _mm512_castsi128_si512(four));
   }
-  /// Words as stored: a scale, 8 of nibbles, a scale, 8 of nibbles. Each 8 are wanted twice, for low nibbles and for high ones.
-  static Weights place(__m512i stored) noexcept {
-    const __m512i twice = _mm512_set_epi16(17, 16, 15, 14, 13, 12, 11, 10, 17, 16, 15, 14, 13, 12, 11, 10,  //
-                                           8, 7, 6, 5, 4, 3, 2, 1, 8, 7, 6, 5, 4, 3, 2, 1);
-    const __m512i nibbles = _mm512_mask_set1_epi32(_mm512_set1_epi8(0x0f), kHigh, static_cast<int>(0xf0f0f0f0u));
-    const __m256i scales = _mm256_set_epi16(9, 9, 9, 9, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0);
-    return {_mm512_and_si512(_mm512_permutexvar_epi16(twice, stored), nibbles),
-            _mm512_cvtph_ps(_mm256_permutexvar_epi16(scales, _mm512_castsi512_si256(stored)))};
+  /// Bytes of two blocks each; sums and scales of four. A nibble stands for eight less than it says: two of each lane's four sums.
+  static X place(__m512i left, __m512i right, __m128i minus_sums, __m128 scales) noexcept {
+    return {_mm512_shuffle_i32x4(left, right, 0x88), _mm512_shuffle_i32x4(left, right, 0xdd),
+            quarters(_mm_add_epi32(minus_sums, minus_sums)), scales};
+  }
+  /// 64 bytes from the start of the blocks, and the last 16.
+  static Weights place(__m512i stored, __m128i end) noexcept {
+    const __m512i of_nibbles = _mm512_set_epi16(39, 38, 37, 36, 35, 34, 33, 32, 26, 25, 24, 23, 22, 21, 20, 19,  //
+                                                17, 16, 15, 14, 13, 12, 11, 10, 8, 7, 6, 5, 4, 3, 2, 1);
+    const __m512i of_scales = _mm512_castsi128_si512(_mm_set_epi16(0, 0, 0, 0, 27, 18, 9, 0));
+    const __m512i nibbles = _mm512_permutex2var_epi16(stored, of_nibbles, _mm512_castsi128_si512(end));
+    const __m512i mask = _mm512_set1_epi8(0x0f);
+    return {_mm512_and_si512(nibbles, mask), _mm512_and_si512(_mm512_srli_epi16(nibbles, 4), mask),
+            _mm_cvtph_ps(_mm512_castsi512_si128(_mm512_permutexvar_epi16(of_scales, stored)))};
   }
   static V add(V sum, const Weights& weights, const X& x) noexcept {
-    const __m512i products = Bytes::add_products(x.minus_sums, weights.nibbles, x.bytes);
-    return Ops::fma(_mm512_cvtepi32_ps(products), Ops::mul(weights.scales, x.scales), sum);
+    const __m512i low = Bytes::add_products(x.minus_sums, weights.low, x.first);
+    const __m512i products = Bytes::add_products(low, weights.high, x.last);
+    const __m512i scales = quarters(_mm_castps_si128(_mm_mul_ps(weights.scales, x.scales)));
+    return Ops::fma(_mm512_cvtepi32_ps(products), _mm512_castsi512_ps(scales), sum);
   }
 };
 
 template <>
-struct Bytes::Dot<DType::kQ4_0> : NibblePairs {
+struct Bytes::Dot<DType::kQ4_0> : NibbleFours {
   [[nodiscard]] X read(const RoundedRows& x, Index at) const noexcept {
-    const auto two = [](const auto* from) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)); };
-    return spread(_mm512_loadu_si512(x.bytes + at * static_cast<Index>(kBlockSize)), _mm512_castsi128_si512(two(x.minus_sums + at)),
-                  _mm512_castps128_ps512(_mm_castsi128_ps(two(x.scales + at))));
+    const std::int8_t* bytes = x.bytes + at * static_cast<Index>(kBlockSize);
+    return place(_mm512_loadu_si512(bytes), _mm512_loadu_si512(bytes + 64), _mm_loadu_si128(reinterpret_cast<const __m128i*>(x.minus_sums + at)),
+                 _mm_loadu_ps(x.scales + at));
   }
-  [[nodiscard]] Weights read(const std::byte* block) const noexcept { return place(_mm512_loadu_si512(block)); }
+  [[nodiscard]] Weights read(const std::byte* block) const noexcept {
+    return place(_mm512_loadu_si512(block), _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 56)));
+  }
 
-  /// The last ones: one or two blocks, and nothing beyond.
-  struct Rest : NibblePairs {
+  /// The last ones: up to four blocks, and nothing beyond.
+  struct Rest : NibbleFours {
     __mmask32 words;
-    __mmask16 blocks, dwords;
-    explicit Rest(Index left) noexcept
-        : words(left > 1 ? 0x3ffff : 0x1ff), blocks(left > 1 ? 3 : 1), dwords(left > 1 ? 0xffff : 0xff) {}
+    __mmask8 end, blocks;
+    __mmask16 left, right;
+    explicit Rest(Index count) noexcept
+        : words(static_cast<__mmask32>((std::uint64_t{1} << std::min<Index>(9 * count, 32)) - 1)), end(count > 3 ? 0xff : 0),
+          blocks(static_cast<__mmask8>((1 << std::min<Index>(count, 4)) - 1)), left(count > 1 ? 0xffff : 0xff),
+          right(static_cast<__mmask16>(count > 3 ? 0xffff : count > 2 ? 0xff : 0)) {}
     [[nodiscard]] X read(const RoundedRows& x, Index at) const noexcept {
-      return spread(_mm512_maskz_loadu_epi32(dwords, x.bytes + at * static_cast<Index>(kBlockSize)),
-                    _mm512_maskz_loadu_epi32(blocks, x.minus_sums + at), _mm512_maskz_loadu_ps(blocks, x.scales + at));
+      const std::int8_t* bytes = x.bytes + at * static_cast<Index>(kBlockSize);
+      return place(_mm512_maskz_loadu_epi32(left, bytes), _mm512_maskz_loadu_epi32(right, bytes + 64),
+                   _mm_maskz_loadu_epi32(blocks, x.minus_sums + at), _mm_maskz_loadu_ps(blocks, x.scales + at));
     }
-    [[nodiscard]] Weights read(const std::byte* block) const noexcept { return place(_mm512_maskz_loadu_epi16(words, block)); }
+    [[nodiscard]] Weights read(const std::byte* block) const noexcept {
+      return place(_mm512_maskz_loadu_epi16(words, block), _mm_maskz_loadu_epi16(end, block + 56));
+    }
   };
 };
 
