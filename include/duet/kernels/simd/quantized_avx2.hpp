@@ -100,42 +100,105 @@ struct Bytes : BlockOps {
   }
   static void start(const std::int32_t*, Index, Index, std::int32_t* starts) noexcept { store(starts, _mm256_setzero_si256()); }
 
-  /// A block at a time.
   template <DType dtype>
-  struct Dot {
-    using Lanes = Ops;
-    using Rest = Dot;
-    static constexpr Index kBlocks = 1, kReads = 1;
-    struct X {
-      __m256i bytes, minus_sum;
-      V scale;
-    };
-    struct Weights {
-      __m256i bytes;  // or nibbles
-      V scale;
-    };
-    explicit Dot(Index = 1) noexcept {}
-    [[nodiscard]] X read(const RoundedRows& x, Index at) const noexcept {
-      return {load(x.bytes + at * static_cast<Index>(kBlockSize)), _mm256_set1_epi32(x.minus_sums[at]), Ops::broadcast(x.scales[at])};
-    }
-    [[nodiscard]] Weights read(const std::byte* block) const noexcept {
-      std::uint16_t bits;
-      std::memcpy(&bits, block, sizeof bits);
-      const V scale = _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(bits)));
-      return {dtype == DType::kQ8_0 ? load(block + kScaleBytes) : nibbles(block + kScaleBytes), scale};
-    }
-    static V add(V sum, const Weights& weights, const X& x) noexcept {
-      __m256i pairs, products;
-      if constexpr (dtype == DType::kQ8_0) {
-        pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights.bytes), _mm256_sign_epi8(x.bytes, weights.bytes));
-        products = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-      } else {  // 8 lanes less the sum of x: a nibble stands for eight less than it says
-        pairs = _mm256_maddubs_epi16(weights.bytes, x.bytes);
-        products = _mm256_add_epi32(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)), x.minus_sum);
-      }
-      return Ops::fma(_mm256_cvtepi32_ps(products), Ops::mul(weights.scale, x.scale), sum);
-    }
+  struct Dot;
+};
+
+/// A block at a time: magnitudes of weights by x with their signs.
+template <>
+struct Bytes::Dot<DType::kQ8_0> {
+  using Lanes = Ops;
+  using Rest = Dot;
+  static constexpr Index kBlocks = 1, kReads = 1;
+  struct X {
+    __m256i bytes;
+    V scale;
   };
+  struct Weights {
+    __m256i bytes;
+    V scale;
+  };
+  explicit Dot(Index = 1) noexcept {}
+  [[nodiscard]] X read(const RoundedRows& x, Index at) const noexcept {
+    return {BlockOps::load(x.bytes + at * static_cast<Index>(kBlockSize)), Ops::broadcast(x.scales[at])};
+  }
+  [[nodiscard]] Weights read(const std::byte* block) const noexcept {
+    std::uint16_t bits;
+    std::memcpy(&bits, block, sizeof bits);
+    return {BlockOps::load(block + kScaleBytes), _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(bits)))};
+  }
+  static V add(V sum, const Weights& weights, const X& x) noexcept {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights.bytes), _mm256_sign_epi8(x.bytes, weights.bytes));
+    const __m256i products = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    return Ops::fma(_mm256_cvtepi32_ps(products), Ops::mul(weights.scale, x.scale), sum);
+  }
+};
+
+/// Two blocks at a time, each with half of the lanes: low nibbles by the first 16 of x, and high ones by the last.
+template <>
+struct Bytes::Dot<DType::kQ4_0> {
+  using Lanes = Ops;
+  static constexpr Index kBlocks = 2, kReads = 2;
+  struct X {
+    __m256i first, last, minus_sums;
+    __m128 scales;
+  };
+  struct Weights {
+    __m256i nibbles;
+    __m128 scales;
+  };
+  static __m256i halves(__m128i two) noexcept {
+    return _mm256_permutevar8x32_epi32(_mm256_castsi128_si256(two), _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1));
+  }
+  static __m128i quarter(const void* at) noexcept { return _mm_loadu_si128(static_cast<const __m128i*>(at)); }
+  static std::uint32_t half_bits(const std::byte* at) noexcept {
+    std::uint16_t bits;
+    std::memcpy(&bits, at, sizeof bits);
+    return bits;
+  }
+  /// A nibble stands for eight less than it says: two of each lane's four sums.
+  static X place(__m256i left, __m256i right, __m128i minus_sums, __m128i scales) noexcept {
+    return {_mm256_permute2x128_si256(left, right, 0x20), _mm256_permute2x128_si256(left, right, 0x31),
+            halves(_mm_add_epi32(minus_sums, minus_sums)), _mm_castsi128_ps(scales)};
+  }
+  static Weights place(__m256i nibbles, std::uint32_t two_scales) noexcept {
+    return {nibbles, _mm_cvtph_ps(_mm_cvtsi32_si128(static_cast<int>(two_scales)))};
+  }
+  explicit Dot(Index = 2) noexcept {}
+  [[nodiscard]] X read(const RoundedRows& x, Index at) const noexcept {
+    const std::int8_t* bytes = x.bytes + at * static_cast<Index>(kBlockSize);
+    const auto two = [](const auto* from) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)); };
+    return place(BlockOps::load(bytes), BlockOps::load(bytes + kBlockSize), two(x.minus_sums + at), two(x.scales + at));
+  }
+  [[nodiscard]] Weights read(const std::byte* block) const noexcept {
+    constexpr std::size_t kNext = size_of(DType::kQ4_0);
+    const __m256i nibbles = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(block + kScaleBytes)), quarter(block + kNext + kScaleBytes), 1);
+    return place(nibbles, half_bits(block) | half_bits(block + kNext) << 16);
+  }
+  static V add(V sum, const Weights& weights, const X& x) noexcept {
+    const __m256i mask = _mm256_set1_epi8(0x0f);
+    const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(weights.nibbles, mask), x.first);
+    const __m256i high = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(weights.nibbles, 4), mask), x.last);
+    const __m256i products = _mm256_madd_epi16(_mm256_add_epi16(low, high), _mm256_set1_epi16(1));  // pairs: up to 4 · 15 · 127
+    const __m256i scales = halves(_mm_castps_si128(_mm_mul_ps(weights.scales, x.scales)));
+    return Ops::fma(_mm256_cvtepi32_ps(_mm256_add_epi32(products, x.minus_sums)), _mm256_castsi256_ps(scales), sum);
+  }
+
+  /// The last block, and nothing beyond.
+  struct Rest;
+};
+
+struct Bytes::Dot<DType::kQ4_0>::Rest : Bytes::Dot<DType::kQ4_0> {
+  using Dot::Dot;
+  [[nodiscard]] X read(const RoundedRows& x, Index at) const noexcept {
+    std::int32_t scale;
+    std::memcpy(&scale, x.scales + at, sizeof scale);
+    return place(BlockOps::load(x.bytes + at * static_cast<Index>(kBlockSize)), _mm256_setzero_si256(), _mm_cvtsi32_si128(x.minus_sums[at]),
+                 _mm_cvtsi32_si128(scale));
+  }
+  [[nodiscard]] Weights read(const std::byte* block) const noexcept {
+    return place(_mm256_zextsi128_si256(quarter(block + kScaleBytes)), half_bits(block));
+  }
 };
 
 #include "duet/kernels/simd/quantized_body.inl"
