@@ -1,5 +1,5 @@
-// Few rows: bound by reading weights, so each is read once and in long runs, which the processor fetches ahead of itself.
-// Prefetch instructions would only disturb it. Part of matmul_body.inl.
+// Few rows: bound by reading weights, so each is read once and in long runs, which the processor fetches ahead of itself: for
+// one row, prefetch instructions would only disturb it. Part of matmul_body.inl.
 
 inline constexpr Index kDecodeOutputs = 256;  // outputs whose sums are kept side by side, for each row
 
@@ -39,6 +39,8 @@ inline void dot_block(const WeightMatrix& w, Index output, Index step, const flo
     DUET_UNROLL for (int r = 0; r < rows; ++r) value[r] = Ops::load(x + r * x_stride + k);
     DUET_UNROLL for (int o = 0; o < outputs; ++o) {
       const V stored = load_weights<dtype>(weight[o] + k * kSize);
+      // With several rows arithmetic takes long enough to be waited for: meanwhile the row below comes nearer.
+      if constexpr (rows > 1) __builtin_prefetch(weight[o] + (w.stride + k) * kSize, 0, 2);
       DUET_UNROLL for (int r = 0; r < rows; ++r) sum[o * rows + r] = Ops::fma(stored, value[r], sum[o * rows + r]);
     }
   }
