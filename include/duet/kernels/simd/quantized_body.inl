@@ -31,6 +31,7 @@ inline void dot_blocks(const WeightMatrix& w, Index output, Index step, const Ro
   using Dot = typename Bytes::template Dot<dtype>;
   using Rest = typename Dot::Rest;  // for blocks near the end of a row, beyond which nothing may be read
   constexpr int kSums = (outputs * rows + 3) / 4 * 4;
+  constexpr Index kAhead = 1024;  // bytes
   const std::byte* weight[outputs];
   DUET_UNROLL for (int o = 0; o < outputs; ++o) weight[o] = w.row(output + o * step);
   typename Dot::Lanes::Vector sum[kSums];
@@ -39,6 +40,8 @@ inline void dot_blocks(const WeightMatrix& w, Index output, Index step, const Ro
     typename Dot::X of_x[rows];
     DUET_UNROLL for (int r = 0; r < rows; ++r) of_x[r] = dot.read(x, (row + r) * x.blocks + b);
     DUET_UNROLL for (int o = 0; o < outputs; ++o) {
+      // Bytes take longer to multiply than floats for what is read: the way to the next 4096-byte page is worth preparing.
+      if constexpr (rows == 1) __builtin_prefetch(weight[o] + kAhead, 0, 2);
       const typename Dot::Weights weights = dot.read(weight[o]);
       DUET_UNROLL for (int r = 0; r < rows; ++r) sum[o * rows + r] = Dot::add(sum[o * rows + r], weights, of_x[r]);
       weight[o] += Dot::kBlocks * size_of(dtype);
