@@ -111,7 +111,7 @@ template <>
 struct Bytes::Dot<DType::kQ8_0> {
   using Lanes = Ops;
   using Rest = Dot;
-  static constexpr Index kBlocks = 1, kReads = 1;
+  static constexpr Index kBlocks = 1;
   struct X {
     __m256i bytes;
     V scale;
@@ -140,7 +140,7 @@ struct Bytes::Dot<DType::kQ8_0> {
 template <>
 struct Bytes::Dot<DType::kQ4_0> {
   using Lanes = Ops;
-  static constexpr Index kBlocks = 2, kReads = 2;
+  static constexpr Index kBlocks = 2;
   struct X {
     __m256i first, last, minus_sums;
     __m128 scales;

@@ -60,7 +60,7 @@ template <>
 struct Bytes::Dot<DType::kQ8_0> {
   using Lanes = avx2::Ops;
   using Rest = Dot;
-  static constexpr Index kBlocks = 1, kReads = 1;
+  static constexpr Index kBlocks = 1;
   struct X {
     __m256i bytes;
     __m256 scale;
@@ -88,7 +88,7 @@ struct Bytes::Dot<DType::kQ8_0> {
 /// Four blocks at a time, each with a quarter of the lanes: low nibbles by the first 16 of x, then high ones by the last.
 struct NibbleFours {
   using Lanes = Ops;
-  static constexpr Index kBlocks = 4, kReads = 4;
+  static constexpr Index kBlocks = 4;
   struct X {
     __m512i first, last, minus_sums;
     __m128 scales;
@@ -134,22 +134,21 @@ struct Bytes::Dot<DType::kQ4_0> : NibbleFours {
     return place(_mm512_loadu_si512(block), _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 56)));
   }
 
-  /// The last ones: up to four blocks, and nothing beyond.
+  /// The last one, two or three blocks, and nothing beyond.
   struct Rest : NibbleFours {
     __mmask32 words;
-    __mmask8 end, blocks;
+    __mmask8 blocks;
     __mmask16 left, right;
     explicit Rest(Index count) noexcept
-        : words(static_cast<__mmask32>((std::uint64_t{1} << std::min<Index>(9 * count, 32)) - 1)), end(count > 3 ? 0xff : 0),
-          blocks(static_cast<__mmask8>((1 << std::min<Index>(count, 4)) - 1)), left(count > 1 ? 0xffff : 0xff),
-          right(static_cast<__mmask16>(count > 3 ? 0xffff : count > 2 ? 0xff : 0)) {}
+        : words((1u << 9 * count) - 1), blocks(static_cast<__mmask8>((1u << count) - 1)), left(count > 1 ? 0xffff : 0xff),
+          right(count > 2 ? 0xff : 0) {}
     [[nodiscard]] X read(const RoundedRows& x, Index at) const noexcept {
       const std::int8_t* bytes = x.bytes + at * static_cast<Index>(kBlockSize);
       return place(_mm512_maskz_loadu_epi32(left, bytes), _mm512_maskz_loadu_epi32(right, bytes + 64),
                    _mm_maskz_loadu_epi32(blocks, x.minus_sums + at), _mm_maskz_loadu_ps(blocks, x.scales + at));
     }
     [[nodiscard]] Weights read(const std::byte* block) const noexcept {
-      return place(_mm512_maskz_loadu_epi16(words, block), _mm_maskz_loadu_epi16(end, block + 56));
+      return place(_mm512_maskz_loadu_epi16(words, block), _mm_setzero_si128());
     }
   };
 };

@@ -29,7 +29,7 @@ inline void round_row(ConstMatrixView x, Index row, const RoundedRows& to) noexc
 template <DType dtype, int outputs, int rows>
 inline void dot_blocks(const WeightMatrix& w, Index output, Index step, const RoundedRows& x, Index row, float* sums) noexcept {
   using Dot = typename Bytes::template Dot<dtype>;
-  using Rest = typename Dot::Rest;  // for blocks near the end of a row, beyond which nothing may be read
+  using Rest = typename Dot::Rest;  // for the last blocks of a row, beyond which nothing may be read
   constexpr int kSums = (outputs * rows + 3) / 4 * 4;
   constexpr Index kAhead = 1024;  // bytes
   const std::byte* weight[outputs];
@@ -48,8 +48,8 @@ inline void dot_blocks(const WeightMatrix& w, Index output, Index step, const Ro
     }
   };
   Index b = 0;
-  for (; b + Dot::kReads <= x.blocks; b += Dot::kBlocks) add(Dot(), b);
-  for (; b < x.blocks; b += Dot::kBlocks) add(Rest(x.blocks - b), b);
+  for (; b + Dot::kBlocks <= x.blocks; b += Dot::kBlocks) add(Dot(), b);
+  if (b < x.blocks) add(Rest(x.blocks - b), b);
   float totals[kSums];
   DUET_UNROLL for (int i = 0; i < kSums; i += 4) Dot::Lanes::store_sums(sum[i], sum[i + 1], sum[i + 2], sum[i + 3], totals + i);
   for (Index o = 0; o < outputs; ++o) {

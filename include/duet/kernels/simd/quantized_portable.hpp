@@ -70,7 +70,7 @@ struct Bytes {
   struct Dot {
     using Lanes = Ops;
     using Rest = Dot;
-    static constexpr Index kBlocks = 1, kReads = 1;
+    static constexpr Index kBlocks = 1;
     struct X {
       const std::int8_t* bytes;
       float scale;
