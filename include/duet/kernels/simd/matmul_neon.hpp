@@ -28,11 +28,13 @@ inline Register read_as(const void* at) noexcept {
   return value;
 }
 
-/// Thirty-two registers: a tile of 6 rows by two vectors keeps 24 sums, and leaves 4 for the panel and some to work.
+/// Thirty-two registers: a tile of 4 rows by two vectors keeps 16 sums, as many as four units' latency asks for. With 6 rows g++
+/// spills, for it loads the rows' values ahead.
 struct Ops {
   using Vector = V;
   static constexpr Index kWidth = 8;
-  static constexpr int kRows = 6;
+  static constexpr int kRows = 4;
+  static constexpr int kDecodeRows = 2;
 
   static V zero() noexcept { return broadcast(0.0f); }
   static V load(const float* at) noexcept { return {read_as<float32x4_t>(at), read_as<float32x4_t>(at + 4)}; }

@@ -32,7 +32,7 @@ struct BlockOps {
   };
   static constexpr Index kGroup = 4;
 
-  static float half(const std::byte* at) noexcept { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(read_as<std::uint16_t>(at)))), 0); }
+  static float half(const std::byte* at) noexcept { return static_cast<float>(read_as<float16_t>(at)); }
   /// 32 floats as whole numbers up to 127, and what one of them stands for: not a number if a float is none, or infinite.
   static float round(const float* x, std::int8_t* bytes) noexcept {
     const V a = Ops::load(x), b = Ops::load(x + 8), c = Ops::load(x + 16), d = Ops::load(x + 24);
@@ -57,8 +57,8 @@ struct BlockOps {
   }
   /// The sum of 32 bytes.
   static std::int32_t sum(const std::int8_t* bytes) noexcept {
-    const auto block = read_as<Block>(bytes);
-    return vaddlvq_s16(vaddq_s16(vpaddlq_s8(block.low), vpaddlq_s8(block.high)));
+    const Block all = block(bytes);
+    return vaddlvq_s16(vaddq_s16(vpaddlq_s8(all.low), vpaddlq_s8(all.high)));
   }
   /// 32 nibbles, in order, as they are stored: 0 to 15.
   static Block nibbles(const std::byte* packed) noexcept {
@@ -66,18 +66,25 @@ struct BlockOps {
     return {vreinterpretq_s8_u8(vandq_u8(two, vdupq_n_u8(0xf))), vreinterpretq_s8_u8(vshrq_n_u8(two, 4))};
   }
 
-  static Integers load(const std::int32_t* at) noexcept { return read_as<Integers>(at); }
-  static void store_products(std::int32_t* at, const Integers& sum) noexcept { std::memcpy(at, &sum, sizeof sum); }
-  static V to_float(const Integers& sum) noexcept { return {vcvtq_f32_s32(sum.low), vcvtq_f32_s32(sum.high)}; }
+  static Block block(const void* at) noexcept {
+    const auto* bytes = static_cast<const std::byte*>(at);
+    return {read_as<int8x16_t>(bytes), read_as<int8x16_t>(bytes + 16)};
+  }
+  static Integers load(const std::int32_t* at) noexcept { return {read_as<int32x4_t>(at), read_as<int32x4_t>(at + 4)}; }
+  static void store_products(std::int32_t* at, Integers sum) noexcept {
+    std::memcpy(at, &sum.low, sizeof sum.low);
+    std::memcpy(at + 4, &sum.high, sizeof sum.high);
+  }
+  static V to_float(Integers sum) noexcept { return {vcvtq_f32_s32(sum.low), vcvtq_f32_s32(sum.high)}; }
   static void widen_x(const std::int8_t* bytes, std::int32_t* words) noexcept { std::memcpy(words, bytes, kBlockSize); }
   template <DType dtype>
   static void widen_weights(const std::byte* packed, std::int32_t* words) noexcept {
     if constexpr (dtype == DType::kQ8_0) {
       std::memcpy(words, packed, kBlockSize);
     } else {
-      const Block block = nibbles(packed);
+      const Block stored = nibbles(packed);
       const int8x16_t eight = vdupq_n_s8(8);
-      const Block integers{vsubq_s8(block.low, eight), vsubq_s8(block.high, eight)};
+      const Block integers{vsubq_s8(stored.low, eight), vsubq_s8(stored.high, eight)};
       std::memcpy(words, &integers, sizeof integers);
     }
   }
@@ -102,10 +109,10 @@ struct BlockOps {
     [[nodiscard]] X read(const RoundedRows& x, Index at) const noexcept {
       // Four lanes less twice the sum of x: a nibble stands for eight less than it says.
       const std::int32_t start = dtype == DType::kQ8_0 ? 0 : 2 * x.minus_sums[at];
-      return {read_as<Block>(x.bytes + at * static_cast<Index>(kBlockSize)), vdupq_n_s32(start), x.scales[at]};
+      return {block(x.bytes + at * static_cast<Index>(kBlockSize)), vdupq_n_s32(start), x.scales[at]};
     }
-    [[nodiscard]] Weights read(const std::byte* block) const noexcept {
-      return {dtype == DType::kQ8_0 ? read_as<Block>(block + kScaleBytes) : nibbles(block + kScaleBytes), half(block)};
+    [[nodiscard]] Weights read(const std::byte* stored) const noexcept {
+      return {dtype == DType::kQ8_0 ? block(stored + kScaleBytes) : nibbles(stored + kScaleBytes), half(stored)};
     }
     static float32x4_t add(float32x4_t sum, const Weights& weights, const X& x) noexcept {
       const int32x4_t products = Products::template of_block<dtype>(x.start, weights.bytes, x.bytes);
@@ -117,7 +124,7 @@ struct BlockOps {
 /// Products of bytes are 16 bits wide, and two of weights of eight bits fit into them: x is at most 127. To prefill, a word's
 /// first two inputs are multiplied for eight outputs, then its last two are added, and then neighbours.
 struct Bytes : BlockOps {
-  static constexpr int kRows = 4;
+  static constexpr int kRows = 3;
   static constexpr int kDecodeRows = 2;
 
   /// Its first two bytes in every lane, and its last two.
@@ -125,7 +132,7 @@ struct Bytes : BlockOps {
     const int16x8_t both = vreinterpretq_s16_s32(vdupq_n_s32(word));
     return {vreinterpretq_s32_s16(vtrn1q_s16(both, both)), vreinterpretq_s32_s16(vtrn2q_s16(both, both))};
   }
-  static Integers add_products(const Integers& sum, const Integers& x, const Integers& weights) noexcept {
+  static Integers add_products(Integers sum, Integers x, Integers weights) noexcept {
     const int16x8_t low = vreinterpretq_s16_s32(weights.low), high = vreinterpretq_s16_s32(weights.high);
     const int8x16_t first = vreinterpretq_s8_s16(vuzp1q_s16(low, high)), last = vreinterpretq_s8_s16(vuzp2q_s16(low, high));
     const int8x16_t x_first = vreinterpretq_s8_s32(x.low), x_last = vreinterpretq_s8_s32(x.high);
@@ -134,7 +141,7 @@ struct Bytes : BlockOps {
   }
 
   template <DType dtype>
-  static int32x4_t of_block(int32x4_t start, const Block& weights, const Block& x) noexcept {
+  static int32x4_t of_block(int32x4_t start, Block weights, Block x) noexcept {
     const int16x8_t low = vmlal_high_s8(vmull_s8(vget_low_s8(weights.low), vget_low_s8(x.low)), weights.low, x.low);
     if constexpr (dtype == DType::kQ4_0) {  // four products of nibbles fit, too
       const int16x8_t all = vmlal_s8(low, vget_low_s8(weights.high), vget_low_s8(x.high));
@@ -154,8 +161,8 @@ struct Bytes : BlockOps {
 namespace dotprod {
 
 struct Bytes : BlockOps {
-  static constexpr int kRows = 6;
-  static constexpr int kDecodeRows = 4;
+  static constexpr int kRows = 4;
+  static constexpr int kDecodeRows = 2;
 
   /// sdot, for units without its flag as a number: assemblers refuse its name, and a function with a target of its own would
   /// be closed to everything compiled for the unit's processor.
@@ -173,13 +180,13 @@ struct Bytes : BlockOps {
 #endif
   }
   static Integers broadcast(std::int32_t word) noexcept { return {vdupq_n_s32(word), vdupq_n_s32(word)}; }
-  static Integers add_products(const Integers& sum, const Integers& x, const Integers& weights) noexcept {
+  static Integers add_products(Integers sum, Integers x, Integers weights) noexcept {
     const int8x16_t bytes = vreinterpretq_s8_s32(x.low);
     return {dot(sum.low, vreinterpretq_s8_s32(weights.low), bytes), dot(sum.high, vreinterpretq_s8_s32(weights.high), bytes)};
   }
 
   template <DType>
-  static int32x4_t of_block(int32x4_t start, const Block& weights, const Block& x) noexcept {
+  static int32x4_t of_block(int32x4_t start, Block weights, Block x) noexcept {
     return dot(dot(start, weights.low, x.low), weights.high, x.high);
   }
   template <DType dtype>
