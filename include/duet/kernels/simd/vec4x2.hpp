@@ -13,12 +13,11 @@
 namespace duet::kernels {
 inline namespace DUET_ISA_NAMESPACE {
 
-/// Eight floats in two NEON registers: of 32 there are enough for the blocks that AVX2 has in 16 of twice the width. Operations
-/// as in Vec4.
+/// Eight floats in two of the 32 NEON registers. Operations as in Vec4.
 class Vec4x2 {
  public:
   static constexpr Index kWidth = 8;
-  static constexpr int kBlockRows = 4, kBlockVectors = 3, kDecodeHeads = 3;
+  static constexpr int kBlockRows = 4, kBlockVectors = 2, kDecodeHeads = 3;
 
   struct Mask {
     uint32x4_t low, high;
