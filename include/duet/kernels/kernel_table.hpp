@@ -21,8 +21,7 @@ namespace duet::kernels {
 enum class Isa : unsigned char { kPortable, kAvx2, kAvx512, kAvx512Vnni, kNeon, kNeonDotprod };
 
 /// All of them, the fastest first.
-inline constexpr Isa kIsas[] = {Isa::kAvx512Vnni,  Isa::kAvx512, Isa::kAvx2,
-                                Isa::kNeonDotprod, Isa::kNeon,   Isa::kPortable};
+inline constexpr Isa kIsas[] = {Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2, Isa::kNeonDotprod, Isa::kNeon, Isa::kPortable};
 
 /// The kernels of one instruction set. A model gets a pointer to one when it is loaded: there is no global choice, and a
 /// test may hold models of two sets in one process.
