@@ -82,7 +82,8 @@ inline const KernelTable& kernel_table(Isa isa) noexcept {
   if (isa == Isa::kAvx512Vnni) return vnni_table;
 #elif DUET_NEON
   static constexpr KernelTable neon_table{Isa::kNeon, "neon", neon::kMatmulKernels, neon::kQuantizedKernels};
-  static constexpr KernelTable dotprod_table{Isa::kNeonDotprod, "neon_dotprod", neon::kMatmulKernels, neon::dotprod::kQuantizedKernels};
+  static constexpr KernelTable dotprod_table{Isa::kNeonDotprod, "neon_dotprod", neon::kMatmulKernels,
+                                             neon::dotprod::kQuantizedKernels};
   if (isa == Isa::kNeon) return neon_table;
   if (isa == Isa::kNeonDotprod) return dotprod_table;
 #endif

@@ -28,8 +28,8 @@ inline Register read_as(const void* at) noexcept {
   return value;
 }
 
-/// Thirty-two registers: a tile of 4 rows by two vectors keeps 16 sums, as many as four units' latency asks for. With 6 rows g++
-/// spills, for it loads the rows' values ahead.
+/// Thirty-two registers: a tile of 4 rows by two vectors keeps 16 sums, as many as four units' latency asks for. With 6 rows
+/// g++ spills, for it loads the rows' values ahead.
 struct Ops {
   using Vector = V;
   static constexpr Index kWidth = 8;
@@ -44,7 +44,8 @@ struct Ops {
   }
   static V load_bf16(const std::byte* at) noexcept {
     const auto bits = read_as<uint16x8_t>(at);
-    return {vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(bits), 16)), vreinterpretq_f32_u32(vshll_high_n_u16(bits, 16))};
+    return {vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(bits), 16)),
+            vreinterpretq_f32_u32(vshll_high_n_u16(bits, 16))};
   }
   static void store(float* at, V value) noexcept { std::memcpy(at, &value, sizeof value); }
   static V broadcast(float value) noexcept { return {vdupq_n_f32(value), vdupq_n_f32(value)}; }
@@ -63,7 +64,7 @@ struct Ops {
   static void transpose(V* rows) noexcept {
     V turned[8];
     DUET_UNROLL for (int i = 0; i < 2; ++i) {  // squares of 4 x 4, those of one row of squares side by side
-      const V *from = rows + 4 * i;
+      const V* from = rows + 4 * i;
       const Square left = turn({from[0].low, from[1].low, from[2].low, from[3].low});
       const Square right = turn({from[0].high, from[1].high, from[2].high, from[3].high});
       DUET_UNROLL for (int j = 0; j < 4; ++j) {

@@ -20,7 +20,8 @@ struct FourLanes {
   }
 };
 
-/// Rounding and unpacking of blocks, and what else does not depend on how bytes are multiplied. A lane's word holds four inputs.
+/// Rounding and unpacking of blocks, and what else does not depend on how bytes are multiplied. A lane's word holds four
+/// inputs.
 struct BlockOps {
   /// Eight words: of sums, of weights, or x as the products want it.
   struct Integers {
@@ -40,7 +41,8 @@ struct BlockOps {
     const auto bits = [](V v) {
       return vmaxq_u32(vreinterpretq_u32_f32(vabsq_f32(v.low)), vreinterpretq_u32_f32(vabsq_f32(v.high)));
     };
-    const auto most = std::bit_cast<float>(vmaxvq_u32(vmaxq_u32(vmaxq_u32(bits(a), bits(b)), vmaxq_u32(bits(c), bits(d)))));
+    const uint32x4_t four = vmaxq_u32(vmaxq_u32(bits(a), bits(b)), vmaxq_u32(bits(c), bits(d)));
+    const auto most = std::bit_cast<float>(vmaxvq_u32(four));
     if (!(most < std::numeric_limits<float>::infinity())) {
       std::memset(bytes, 1, kBlockSize);
       return std::numeric_limits<float>::quiet_NaN();
@@ -48,8 +50,8 @@ struct BlockOps {
     constexpr float kLeast = 1e-30f;  // below it, the factor would be infinite
     const float factor = most > kLeast ? 127.0f / most : 0.0f;
     const auto whole = [&](V v) {
-      const auto four = [&](float32x4_t lanes) { return vcvtnq_s32_f32(vmulq_n_f32(lanes, factor)); };
-      return vqmovn_high_s32(vqmovn_s32(four(v.low)), four(v.high));
+      const auto nearest = [&](float32x4_t lanes) { return vcvtnq_s32_f32(vmulq_n_f32(lanes, factor)); };
+      return vqmovn_high_s32(vqmovn_s32(nearest(v.low)), nearest(v.high));
     };
     const Block rounded{vqmovn_high_s16(vqmovn_s16(whole(a)), whole(b)), vqmovn_high_s16(vqmovn_s16(whole(c)), whole(d))};
     std::memcpy(bytes, &rounded, sizeof rounded);
@@ -88,7 +90,9 @@ struct BlockOps {
       std::memcpy(words, &integers, sizeof integers);
     }
   }
-  static void start(const std::int32_t*, Index, Index, std::int32_t* starts) noexcept { std::fill_n(starts, Ops::kWidth, 0); }
+  static void start(const std::int32_t*, Index, Index, std::int32_t* starts) noexcept {
+    std::fill_n(starts, Ops::kWidth, 0);
+  }
 
   /// A block at a time; Products adds those of 32 bytes to four sums.
   template <DType dtype, class Products>
@@ -133,11 +137,12 @@ struct Bytes : BlockOps {
     return {vreinterpretq_s32_s16(vtrn1q_s16(both, both)), vreinterpretq_s32_s16(vtrn2q_s16(both, both))};
   }
   static Integers add_products(Integers sum, Integers x, Integers weights) noexcept {
-    const int16x8_t low = vreinterpretq_s16_s32(weights.low), high = vreinterpretq_s16_s32(weights.high);
-    const int8x16_t first = vreinterpretq_s8_s16(vuzp1q_s16(low, high)), last = vreinterpretq_s8_s16(vuzp2q_s16(low, high));
-    const int8x16_t x_first = vreinterpretq_s8_s32(x.low), x_last = vreinterpretq_s8_s32(x.high);
-    return {vpadalq_s16(sum.low, vmlal_s8(vmull_s8(vget_low_s8(first), vget_low_s8(x_first)), vget_low_s8(last), vget_low_s8(x_last))),
-            vpadalq_s16(sum.high, vmlal_high_s8(vmull_high_s8(first, x_first), last, x_last))};
+    const int16x8_t left = vreinterpretq_s16_s32(weights.low), right = vreinterpretq_s16_s32(weights.high);
+    const int8x16_t first = vreinterpretq_s8_s16(vuzp1q_s16(left, right)), x_first = vreinterpretq_s8_s32(x.low);
+    const int8x16_t last = vreinterpretq_s8_s16(vuzp2q_s16(left, right)), x_last = vreinterpretq_s8_s32(x.high);
+    const int16x8_t low = vmull_s8(vget_low_s8(first), vget_low_s8(x_first)), high = vmull_high_s8(first, x_first);
+    return {vpadalq_s16(sum.low, vmlal_s8(low, vget_low_s8(last), vget_low_s8(x_last))),
+            vpadalq_s16(sum.high, vmlal_high_s8(high, last, x_last))};
   }
 
   template <DType dtype>
@@ -147,8 +152,8 @@ struct Bytes : BlockOps {
       const int16x8_t all = vmlal_s8(low, vget_low_s8(weights.high), vget_low_s8(x.high));
       return vpadalq_s16(start, vmlal_high_s8(all, weights.high, x.high));
     } else {
-      const int16x8_t high = vmlal_high_s8(vmull_s8(vget_low_s8(weights.high), vget_low_s8(x.high)), weights.high, x.high);
-      return vpadalq_s16(vpadalq_s16(start, low), high);
+      const int16x8_t high = vmull_s8(vget_low_s8(weights.high), vget_low_s8(x.high));
+      return vpadalq_s16(vpadalq_s16(start, low), vmlal_high_s8(high, weights.high, x.high));
     }
   }
   template <DType dtype>
@@ -182,7 +187,8 @@ struct Bytes : BlockOps {
   static Integers broadcast(std::int32_t word) noexcept { return {vdupq_n_s32(word), vdupq_n_s32(word)}; }
   static Integers add_products(Integers sum, Integers x, Integers weights) noexcept {
     const int8x16_t bytes = vreinterpretq_s8_s32(x.low);
-    return {dot(sum.low, vreinterpretq_s8_s32(weights.low), bytes), dot(sum.high, vreinterpretq_s8_s32(weights.high), bytes)};
+    return {dot(sum.low, vreinterpretq_s8_s32(weights.low), bytes),
+            dot(sum.high, vreinterpretq_s8_s32(weights.high), bytes)};
   }
 
   template <DType>

@@ -123,7 +123,8 @@ class Vec4x2 {
     return {scaled(x.low_, n.low_), scaled(x.high_, n.high_)};
   }
   DUET_INLINE friend Vec4x2 ldexp_normal(const Vec4x2& x, const Vec4x2& n) noexcept {
-    return {vmulq_f32(x.low_, power_of_two(vcvtq_s32_f32(n.low_))), vmulq_f32(x.high_, power_of_two(vcvtq_s32_f32(n.high_)))};
+    return {vmulq_f32(x.low_, power_of_two(vcvtq_s32_f32(n.low_))),
+            vmulq_f32(x.high_, power_of_two(vcvtq_s32_f32(n.high_)))};
   }
   DUET_INLINE friend float sum(const Vec4x2& x) noexcept { return vaddvq_f32(vaddq_f32(x.low_, x.high_)); }
   DUET_INLINE friend float largest(const Vec4x2& x) noexcept { return vmaxvq_f32(vmaxq_f32(x.low_, x.high_)); }
