@@ -124,13 +124,13 @@ void decode(benchmark::State& state) {
   state.counters["of_read_bandwidth"] = bandwidth / peak_bandwidth(machine.workspace());
 }
 
-constexpr std::int64_t kPortable = 0, kAvx2 = 1, kAvx512 = 2;
+constexpr std::int64_t kPortable = 0, kAvx2 = 1, kAvx512 = 2, kNeon = 4;
 
 constexpr std::int64_t kF32 = 0, kBF16 = 1, kF16 = 2, kQ8 = 3;
 
 void prefill_sizes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"isa", "threads", "kv", "heads", "kv_heads", "dim", "rows", "keys", "causal"})->Unit(benchmark::kMillisecond);
-  for (const std::int64_t isa : {kPortable, kAvx2, kAvx512}) {
+  for (const std::int64_t isa : {kPortable, kAvx2, kAvx512, kNeon}) {
     for (const std::int64_t format : {kF32, kBF16, kF16, kQ8}) {
       b->Args({isa, 1, format, 4, 4, 64, 1024, 4096, 1});  // a long prompt
       b->Args({isa, 2, format, 32, 8, 128, 256, 4096, 1});
@@ -146,7 +146,7 @@ void prefill_sizes(benchmark::internal::Benchmark* b) {
 }
 void decode_sizes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"isa", "threads", "kv", "heads", "kv_heads", "dim", "keys"})->Unit(benchmark::kMillisecond);
-  for (const std::int64_t isa : {kPortable, kAvx2, kAvx512}) {
+  for (const std::int64_t isa : {kPortable, kAvx2, kAvx512, kNeon}) {
     for (const std::int64_t threads : {1, 2}) {
       for (const std::int64_t format : {kF32, kBF16, kF16, kQ8}) {
         b->Args({isa, threads, format, 9, 3, 64, 4096});

@@ -26,6 +26,10 @@ struct BuildInfo {
   info.unit = "avx2";
 #elif defined(__AVX__)
   info.unit = "avx";
+#elif defined(__ARM_FEATURE_SVE)
+  info.unit = "sve";
+#elif defined(__ARM_FEATURE_DOTPROD)
+  info.unit = "neon_dotprod";
 #endif
   for (const kernels::Isa isa : kernels::kIsas) {
     if (!kernels::supports(isa)) continue;

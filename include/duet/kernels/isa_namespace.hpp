@@ -9,6 +9,10 @@
 #define DUET_ISA_NAMESPACE built_for_avx2
 #elif defined(__AVX__)
 #define DUET_ISA_NAMESPACE built_for_avx
+#elif defined(__ARM_FEATURE_SVE)
+#define DUET_ISA_NAMESPACE built_for_sve
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define DUET_ISA_NAMESPACE built_for_neon_dotprod
 #else
 #define DUET_ISA_NAMESPACE built_for_baseline
 #endif
@@ -18,6 +22,14 @@
 #include <immintrin.h>
 #else
 #define DUET_X86 0
+#endif
+
+// NEON is part of every 64-bit ARM processor, so its kernels need no flags; lanes are counted as little-endian memory has them.
+#if defined(__aarch64__) && !defined(__AARCH64EB__) && (defined(__GNUC__) || defined(__clang__))
+#define DUET_NEON 1
+#include <arm_neon.h>
+#else
+#define DUET_NEON 0
 #endif
 
 // The compiler may not carry values past this point in registers that it could find in memory.

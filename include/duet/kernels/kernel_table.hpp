@@ -8,15 +8,20 @@
 #include "duet/kernels/matmul_types.hpp"
 #include "duet/kernels/simd/quantized_avx2.hpp"
 #include "duet/kernels/simd/quantized_avx512.hpp"
+#include "duet/kernels/simd/quantized_neon.hpp"
 #include "duet/kernels/simd/quantized_portable.hpp"
+
+#if DUET_NEON && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 namespace duet::kernels {
 
 /// Instruction sets that kernels are written for.
-enum class Isa : unsigned char { kPortable, kAvx2, kAvx512, kAvx512Vnni };
+enum class Isa : unsigned char { kPortable, kAvx2, kAvx512, kAvx512Vnni, kNeon, kNeonDotprod };
 
 /// All of them, the fastest first.
-inline constexpr Isa kIsas[] = {Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2, Isa::kPortable};
+inline constexpr Isa kIsas[] = {Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2, Isa::kNeonDotprod, Isa::kNeon, Isa::kPortable};
 
 /// The kernels of one instruction set. A model gets a pointer to one when it is loaded: there is no global choice, and a
 /// test may hold models of two sets in one process.
@@ -29,6 +34,24 @@ struct KernelTable {
 
 inline namespace DUET_ISA_NAMESPACE {
 
+#if DUET_NEON
+namespace detail {
+
+/// Whether this processor multiplies four bytes by four bytes a lane (ARMv8.2's dot product).
+inline bool has_dotprod() noexcept {
+#if defined(__ARM_FEATURE_DOTPROD)
+  return true;
+#elif defined(__linux__)
+  constexpr unsigned long kAsimdDp = 1ul << 20;  // HWCAP_ASIMDDP of the kernel's <asm/hwcap.h>
+  return (::getauxval(AT_HWCAP) & kAsimdDp) != 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace detail
+#endif
+
 /// Whether this processor has an instruction set.
 inline bool supports(Isa isa) noexcept {
   if (isa == Isa::kPortable) return true;
@@ -39,7 +62,9 @@ inline bool supports(Isa isa) noexcept {
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (isa == Isa::kAvx512Vnni) return avx512 && __builtin_cpu_supports("avx512vnni");
-  return isa == Isa::kAvx512 ? avx512 : avx2;
+  return isa == Isa::kAvx512 ? avx512 : isa == Isa::kAvx2 && avx2;
+#elif DUET_NEON
+  return isa == Isa::kNeon || (isa == Isa::kNeonDotprod && detail::has_dotprod());
 #else
   return false;
 #endif
@@ -55,6 +80,12 @@ inline const KernelTable& kernel_table(Isa isa) noexcept {
   if (isa == Isa::kAvx2) return avx2_table;
   if (isa == Isa::kAvx512) return avx512_table;
   if (isa == Isa::kAvx512Vnni) return vnni_table;
+#elif DUET_NEON
+  static constexpr KernelTable neon_table{Isa::kNeon, "neon", neon::kMatmulKernels, neon::kQuantizedKernels};
+  static constexpr KernelTable dotprod_table{Isa::kNeonDotprod, "neon_dotprod", neon::kMatmulKernels,
+                                             neon::dotprod::kQuantizedKernels};
+  if (isa == Isa::kNeon) return neon_table;
+  if (isa == Isa::kNeonDotprod) return dotprod_table;
 #endif
   static_cast<void>(isa);
   return portable_table;
@@ -70,7 +101,7 @@ inline const KernelTable& best_kernel_table() {
     if (wish == nullptr || *wish == '\0' || table.name == wish) return table;
   }
   throw Error(ErrorKind::kInvalidArgument, "environment variable DUET_ISA", std::string("\"") + wish + '"',
-              "portable, avx2, avx512 or avx512vnni, as this processor has them");
+              "portable, avx2, avx512, avx512vnni, neon or neon_dotprod, as this processor has them");
 }
 
 }  // namespace DUET_ISA_NAMESPACE

@@ -3,6 +3,7 @@
 #include "duet/kernels/kernel_table.hpp"
 #include "duet/kernels/simd/vec16.hpp"
 #include "duet/kernels/simd/vec4.hpp"
+#include "duet/kernels/simd/vec4x2.hpp"
 #include "duet/kernels/simd/vec8.hpp"
 
 namespace duet::kernels {
@@ -23,6 +24,11 @@ template <class Kernel, class... Arguments>
 DUET_AVX512 DUET_FLATTEN void on_avx512(Arguments... arguments) noexcept {
   Kernel::template run<Vec16>(arguments...);
 }
+#elif DUET_NEON
+template <class Kernel, class... Arguments>
+DUET_FLATTEN void on_neon(Arguments... arguments) noexcept {
+  Kernel::template run<Vec4x2>(arguments...);
+}
 #endif
 
 /// The function that runs Kernel with an instruction set.
@@ -31,6 +37,8 @@ template <class Kernel, class... Arguments>
 #if DUET_X86
   if (isa == Isa::kAvx512 || isa == Isa::kAvx512Vnni) return &on_avx512<Kernel, Arguments...>;
   if (isa == Isa::kAvx2) return &on_avx2<Kernel, Arguments...>;
+#elif DUET_NEON
+  if (isa == Isa::kNeon || isa == Isa::kNeonDotprod) return &on_neon<Kernel, Arguments...>;
 #endif
   static_cast<void>(isa);
   return &on_portable<Kernel, Arguments...>;

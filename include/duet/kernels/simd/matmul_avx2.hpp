@@ -30,6 +30,7 @@ struct Ops {
   using Vector = V;
   static constexpr Index kWidth = 8;
   static constexpr int kRows = 6;
+  static constexpr int kDecodeRows = 4;
 
   static V zero() noexcept { return _mm256_setzero_ps(); }
   static V load(const float* at) noexcept { return _mm256_loadu_ps(at); }

@@ -33,6 +33,7 @@ struct Ops {
   using Vector = V;
   static constexpr Index kWidth = 16;
   static constexpr int kRows = 12;
+  static constexpr int kDecodeRows = 4;
 
   static V zero() noexcept { return _mm512_setzero_ps(); }
   static V load(const float* at) noexcept { return _mm512_loadu_ps(at); }

@@ -60,7 +60,7 @@ inline void dot_block(const WeightMatrix& w, Index output, Index step, const flo
 template <DType dtype>
 inline void decode_out_in(ConstMatrixView x, const MatmulJob& job, Index begin, Index end) noexcept {
   decode_runs(x.rows(), job, begin, end, [&](auto outputs, Index output, Index step, Index row, Index rows, float* sums) {
-    constexpr int kTogether = outputs() == 1 ? 1 : 4;  // a last output alone is not worth code of its own
+    constexpr int kTogether = outputs() == 1 ? 1 : Ops::kDecodeRows;  // a last output alone is not worth code of its own
     const float* from = x.data() + row * x.stride();
     Index r = 0;
     for (; r + kTogether <= rows; r += kTogether) {

@@ -22,6 +22,7 @@ struct Ops {
   using Vector = V;
   static constexpr Index kWidth = 4;
   static constexpr int kRows = 4;
+  static constexpr int kDecodeRows = 4;
 
   template <class F>
   static V each(F&& f) noexcept {
