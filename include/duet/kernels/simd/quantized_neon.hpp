@@ -99,7 +99,7 @@ struct BlockOps {
   struct Dot {
     using Lanes = FourLanes;
     using Rest = Dot;
-    static constexpr Index kBlocks = 1, kReads = 1;
+    static constexpr Index kBlocks = 1;
     struct X {
       Block bytes;
       int32x4_t start;
