@@ -42,7 +42,7 @@ Encoded encoded(std::initializer_list<std::vector<GridSize>> pictures, Index wid
 
 TEST(PixelShuffleProjector, PutsSquaresOfPatchesIntoOneRow) {
   const TinyWeights weights;
-  const PixelShuffleProjector projector({.input_size = 5, .output_size = 7, .bias = Linear::Bias::kNone}, 2, Weights(weights));
+  const PixelShuffleProjector projector(LinearProjector({.input_size = 20, .output_size = 7, .bias = Linear::Bias::kNone}, Weights(weights)), 2);
   EXPECT_EQ(projector.input_size(), 5);
   EXPECT_EQ(projector.output_size(), 7);
   const Encoded e = encoded({{{2, 4}}, {{4, 2}, {2, 2}}}, 5);
@@ -63,7 +63,7 @@ TEST(PixelShuffleProjector, PutsSquaresOfPatchesIntoOneRow) {
 
 TEST(PixelShuffleProjector, PatchesThatMakeNoSquaresAreAnError) {
   const TinyWeights weights;
-  const PixelShuffleProjector projector({.input_size = 5, .output_size = 7, .bias = Linear::Bias::kNone}, 2, Weights(weights));
+  const PixelShuffleProjector projector(LinearProjector({.input_size = 20, .output_size = 7, .bias = Linear::Bias::kNone}, Weights(weights)), 2);
   Machine machine;
   const Encoded e = encoded({{{4, 3}}}, 5);
   EXPECT_THROW(static_cast<void>(projector.project(e.features, e.input, machine.workspace)), Error);
