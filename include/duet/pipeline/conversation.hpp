@@ -305,8 +305,9 @@ class Conversation {
     if (pipeline_->prompts().processor().reads_ahead()) return 0;
     const std::size_t most = std::min(read_.size(), ids.size() - std::min<std::size_t>(1, ids.size()));
     if (picture_rows() == PictureRows::kInBoth) {  // a hybrid's pictures are read whole or not at all
-      const std::span<const TokenId> common(ids.begin(), std::ranges::mismatch(std::span(ids).first(most), std::span(read_).first(most)).in1);
-      return placeholders(common) == placeholders(ids) ? static_cast<Index>(common.size()) : 0;
+      std::size_t common = 0;
+      while (common < most && ids[common] == read_[common]) ++common;
+      return placeholders(std::span(ids).first(common)) == placeholders(ids) ? static_cast<Index>(common) : 0;
     }
     std::size_t picture = 0;
     Index row = 0;  // of the picture

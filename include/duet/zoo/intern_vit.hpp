@@ -56,10 +56,11 @@ struct InternVitOf {
   /// `prefix`: where the tower's tensors lie.
   static Encoder load_encoder(VisionConfig config, const Weights& root, std::string_view prefix) {
     const Weights weights = root.under(prefix).named(kInternVitNames);
-    // NVLM's checkpoints have heads beyond the config's, of the same width, for the number to be a multiple of eight.
-    const Index head_rows = 3 * std::max<Index>(1, config.num_attention_heads > 0 ? config.head_dim() : 1), width = std::max<Index>(1, config.hidden_size);
-    const Index stored = weights.vector_size("layers.0.self_attn.q_proj.weight").value_or(0) / width / head_rows;
-    config.num_dummy_heads = std::max<Index>(0, stored - config.num_attention_heads);
+    config.check();
+    // NVLM's checkpoints have heads beyond the config's, of the same width, for the number to be a multiple of eight: vectors tell.
+    const Index channels = config.head_norms ? weights.vector_size("layers.0.self_attn.q_norm.weight").value_or(0)
+                                             : weights.vector_size("layers.0.self_attn.q_proj.bias").value_or(0) / 3;
+    config.num_dummy_heads = std::max<Index>(0, channels / config.head_dim() - config.num_attention_heads);
     return {std::move(config), weights};
   }
   static VisionConfig read_config(const JsonView& config) {
