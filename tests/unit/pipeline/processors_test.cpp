@@ -420,7 +420,7 @@ PromptRules nvlm_rules(PictureRows where) {
 TEST(Nvlm, PicturesAreCutAsConfigJsonSays) {
   const auto plan = [](const nlohmann::json& changes, PictureSize size) {
     nlohmann::json config = tiling();
-    config.merge_patch(changes);
+    if (!changes.is_null()) config.merge_patch(changes);
     return NvlmProcessor(rules_with(2), Files(nlohmann::json::object(), config).get()).plan(size);
   };
   const PicturePlan two = plan({}, {20, 41});
