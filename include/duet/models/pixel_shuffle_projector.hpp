@@ -13,8 +13,8 @@ namespace duet {
 /// The order in which a crop's squares become image tokens.
 enum class SquareOrder : unsigned char { kRowByRow, kColumnByColumn };
 
-/// Fewer, wider rows: the s × s patches of a square, one beside another row by row, become one row, which a projector of rows brings
-/// to the text's width.
+/// Fewer, wider rows: the s × s patches of a square, one beside another row by row, become one row, which a projector of rows
+/// brings to the text's width.
 ///
 ///     image token (i, j) = projection([feature (s·i + y, s·j + x) for y, x in 0 … s − 1])
 ///
@@ -57,7 +57,8 @@ class PixelShuffleProjector {
     for (const Features::Crop& crop : features.crops) {
       const Index patches = crop.begin + crop.count - crop.grid_rows * crop.grid_cols;
       const bool by_rows = order_ == SquareOrder::kRowByRow;
-      const Index slow = (by_rows ? crop.grid_rows : crop.grid_cols) / scale_, fast = (by_rows ? crop.grid_cols : crop.grid_rows) / scale_;
+      const Index slow = (by_rows ? crop.grid_rows : crop.grid_cols) / scale_;
+      const Index fast = (by_rows ? crop.grid_cols : crop.grid_rows) / scale_;
       for (Index i = 0; i < slow; ++i) {
         for (Index j = 0; j < fast; ++j) {
           const Index y = scale_ * (by_rows ? i : j), x = scale_ * (by_rows ? j : i);

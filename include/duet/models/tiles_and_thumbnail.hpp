@@ -8,15 +8,16 @@
 
 namespace duet {
 
-/// A projector for pictures that are cut into tiles with a view of the whole behind them: that thumbnail is marked, so that a hybrid
-/// reads it among the text. A picture that is one crop is its own thumbnail. The projector marked is one of rows, or one that makes
-/// num_tokens(patches) of each crop, in the crops' order.
+/// A projector for pictures that are cut into tiles with a view of the whole behind them: that thumbnail is marked, so that a
+/// hybrid reads it among the text. A picture that is one crop is its own thumbnail. The projector is one of rows, or one that
+/// makes num_tokens(patches) of each crop, in the crops' order.
 ///
 /// Shapes   as the projector's, with a span for each picture and one for each thumbnail
 /// Source   Dai et al. 2024, 2409.11402 (NVLM), section 2.2
 template <class Projection>
 class TilesAndThumbnail {
-  static constexpr bool kCropByCrop = requires(const Projection& p, const Features& f, const VisualInput& i, Workspace& w) { p.project(f, i, w); };
+  static constexpr bool kCropByCrop =
+      requires(const Projection& p, const Features& f, const VisualInput& i, Workspace& w) { p.project(f, i, w); };
 
  public:
   explicit TilesAndThumbnail(Projection projection) : projection_(std::move(projection)) {}

@@ -10,7 +10,8 @@
 
 namespace duet {
 
-/// InternViT's policies (Chen et al. 2023, 2312.14238): scaled branches, and queries and keys that the 6B models normalise as whole rows.
+/// InternViT's policies (Chen et al. 2023, 2312.14238): scaled branches, and queries and keys that the 6B models normalise as
+/// whole rows.
 template <class NormPolicy>
 struct InternVitRecipe : VisionRecipeDefaults {
   using Norm = NormPolicy;
@@ -57,7 +58,7 @@ struct InternVitOf {
   static Encoder load_encoder(VisionConfig config, const Weights& root, std::string_view prefix) {
     const Weights weights = root.under(prefix).named(kInternVitNames);
     config.check();
-    // NVLM's checkpoints have heads beyond the config's, of the same width, for the number to be a multiple of eight: vectors tell.
+    // NVLM's checkpoints have heads beyond the config's, for the number to be a multiple of eight: vectors tell how many.
     const Index channels = config.head_norms ? weights.vector_size("layers.0.self_attn.q_norm.weight").value_or(0)
                                              : weights.vector_size("layers.0.self_attn.q_proj.bias").value_or(0) / 3;
     config.num_dummy_heads = std::max<Index>(0, channels / config.head_dim() - config.num_attention_heads);
@@ -78,7 +79,8 @@ struct InternVitOf {
     result.head_norms = config.get_or("qk_normalization", true);
     result.where = config.prefix();
     if (const auto type = config.get_or<std::string>("norm_type", "rms_norm"); type != kNormType) {
-      throw Error(ErrorKind::kUnsupportedModel, result.where + "norm_type", '"' + type + '"', "rms_norm, or layer_norm in a tower alone");
+      throw Error(ErrorKind::kUnsupportedModel, result.where + "norm_type", '"' + type + '"',
+                  "rms_norm, or layer_norm in a tower alone");
     }
     return result;
   }

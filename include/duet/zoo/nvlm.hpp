@@ -44,27 +44,30 @@ struct NvlmHParts {
   using Fusion = HybridFusion;
 };
 
-/// NVLM 1.0 (Dai et al. 2024, 2409.11402): an InternViT over tiles, squares of whose features become one image token, and Qwen2. What
-/// differs is the fusion alone: method A (D), method B (X) or both (H).
+/// NVLM 1.0 (Dai et al. 2024, 2409.11402): an InternViT over tiles, squares of whose features become one image token, and
+/// Qwen2. What differs is the fusion alone: method A (D), method B (X) or both (H).
 ///
 /// D is read as its checkpoint spells it. X and H have none that is public, so this part is ours: config.json is D's with
-/// cross_layer_interval (8: a gated layer before every eighth of Qwen2's) and tile_token_ids (of <tile_1> … and <tile_global_thumbnail>,
-/// which are tokens of their own); tensors are D's and, for every gated layer, language_model.model.cross_layers.I. with
-/// input_layernorm, cross_attn.{q,k,v,o}_proj, cross_attn_attn_gate, post_attention_layernorm, mlp.{gate,up,down}_proj and
-/// cross_attn_mlp_gate, shaped as Qwen2's layers are.
+/// cross_layer_interval (8: a gated layer before every eighth of Qwen2's) and tile_token_ids (of <tile_1> … and
+/// <tile_global_thumbnail>, which are tokens of their own); tensors are D's and, for every gated layer,
+/// language_model.model.cross_layers.I. with input_layernorm, cross_attn.{q,k,v,o}_proj, cross_attn_attn_gate,
+/// post_attention_layernorm, mlp.{gate,up,down}_proj and cross_attn_mlp_gate, shaped as Qwen2's layers are.
 template <class Parts>
 struct NvlmOf {
   static constexpr std::string_view kName = Parts::kName;
   static constexpr std::array kModelTypes{ModelType{Parts::kModelType}};
   static constexpr FamilyCard kCard{"InternViT", "pixel shuffle, MLP", Parts::kDecoder};
-  using Model = VisionLanguageModel<InternVit::Encoder, typename Parts::Projection, typename Parts::Text, typename Parts::Fusion>;
+  using Model =
+      VisionLanguageModel<InternVit::Encoder, typename Parts::Projection, typename Parts::Text, typename Parts::Fusion>;
   using Chat = ChatPrompt;
 
   static Model load(const JsonView& config, const Weights& root) {
     auto vision = InternVit::load_encoder(read_vision_config(config), root, "vision_model");
     DecoderConfig text = read_text_config(config);
     const Index scale = read_scale(config);
-    const ProjectorConfig projector{.input_size = vision.hidden_size() * scale * scale, .output_size = text.hidden_size, .bias = Linear::Bias::kNone,
+    const ProjectorConfig projector{.input_size = vision.hidden_size() * scale * scale,
+                                    .output_size = text.hidden_size,
+                                    .bias = Linear::Bias::kNone,
                                     .intermediate_size = text.intermediate_size};
     NvlmProjector projection({projector, root.named(kNvlmProjectorNames)}, scale, read_order(config));
     return {std::move(vision), typename Parts::Projection(std::move(projection)),
@@ -77,8 +80,8 @@ struct NvlmOf {
     rules.picture_rows = Parts::kPictureRows;
     if (config.contains("image_token_id")) rules.image_token_id = config.get<TokenId>("image_token_id");
     const auto patch_size = config.object_or_empty("vision_config").get_or<Index>("patch_size", 14);
-    const Index edge = DynamicTiling::read(config).tile_size / std::max<Index>(1, patch_size) / read_scale(config);  // of a tile, in image tokens
-    rules.tokens_per_image = edge * edge;
+    const Index patches = DynamicTiling::read(config).tile_size / std::max<Index>(1, patch_size);  // along a tile's edge
+    rules.tokens_per_image = patches / read_scale(config) * (patches / read_scale(config));
     rules.question_prefix = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n";
     rules.image_suffix = "\n";
     rules.question_suffix = "<|im_end|>\n<|im_start|>assistant\n";
@@ -100,14 +103,14 @@ struct NvlmOf {
     const JsonView text = config.object_or_empty("llm_config");
     // The reference goes by the class; model_type is another's there.
     if (!detail::has_architecture(text, "Qwen2ForCausalLM")) {
-      throw Error(ErrorKind::kUnsupportedModel, text.where() + ": architectures", text.contains("architectures") ? text.at("architectures").shown() : "nothing",
-                  "Qwen2ForCausalLM");
+      const std::string got = text.contains("architectures") ? text.at("architectures").shown() : "nothing";
+      throw Error(ErrorKind::kUnsupportedModel, text.where() + ": architectures", got, "Qwen2ForCausalLM");
     }
     DecoderConfig result = read_llama_config(text, "qwen2");
     if constexpr (Parts::Text::kReadsImages) {
-      const auto interval = config.get_or<Index>("cross_layer_interval", 8);
-      if (interval < 1) throw Error(ErrorKind::kInvalidArgument, config.at("cross_layer_interval").where(), std::to_string(interval), "a positive number");
-      for (Index i = 0; i < std::min(result.num_hidden_layers, kLargestWidth); i += std::min(interval, kLargestWidth)) result.cross_attention_layers.push_back(i);
+      const Index layers = std::min(result.num_hidden_layers, kLargestWidth);
+      const Index interval = read_between(config, "cross_layer_interval", 8, 1, kLargestWidth);
+      for (Index i = 0; i < layers; i += interval) result.cross_attention_layers.push_back(i);
     }
     return result;
   }
@@ -116,7 +119,8 @@ struct NvlmOf {
     const auto ratio = config.get_or("downsample_ratio", 0.5);
     const double scale = ratio > 0.0 ? 1.0 / ratio : 0.0;
     if (scale >= 1.0 && scale <= 64.0 && scale == std::floor(scale)) return static_cast<Index>(scale);
-    throw Error(ErrorKind::kInvalidArgument, "config.json: downsample_ratio", concat(ratio), "one over a number between 1 and 64");
+    throw Error(ErrorKind::kInvalidArgument, "config.json: downsample_ratio", concat(ratio),
+                "one over a number between 1 and 64");
   }
   /// The first version leaves rows and columns exchanged.
   static SquareOrder read_order(const JsonView& config) {

@@ -141,6 +141,20 @@ TEST_P(PicturedConversation, PicturesMatter) {
   EXPECT_NE(at_once({{"what?", {0}}, {"why?", {}}}, reply), at_once({{"what?", {1}}, {"why?", {}}}, reply));
 }
 
+/// Rows of a picture that are in the prompt are read again with it, whatever the memory holds.
+TEST_P(PicturedConversation, TheSamePicturesMayComeBehindOtherWords) {
+  Conversation chat(pipeline(), {});
+  for (const char* words : {"see ", "now ", "now "}) {
+    const std::vector<TokenId> ids = pipeline().prompts().encode_exactly(concat(words, GetParam().image_token, "what?"), pipeline().prompts().plans(open({0})));
+    if (pipeline().model().rules().picture_rows == PictureRows::kInPrompt) chat.restart();
+    chat.user_ids(ids, open({0}));
+    Conversation fresh(pipeline(), {});
+    fresh.user_ids(ids, open({0}));
+    EXPECT_EQ(chat.reply(six()).ids, fresh.reply(six()).ids) << words;
+  }
+  EXPECT_GT(chat.statistics().reused_tokens, 0);
+}
+
 /// A file keeps no pictures: what the session holds of them must do.
 TEST_P(PicturedConversation, GoesOnFromAFile) {
   Conversation chat(pipeline(), {}), loaded(pipeline(), {});

@@ -71,7 +71,8 @@ ReferenceInputs prompt(std::string_view type) {
     if (type == "NVLM_D" || (type == "NVLM_H" && k == 2)) ids.insert(ids.end(), 4, 20);
   }
   ids.insert(ids.end(), {5, 9});
-  return tiny_crops({.original = {8, 16}, .resized = {8, 16}, .num_crops = 3, .tile_rows = 1, .tile_cols = 2, .num_tokens = 12}, tiny_text(std::move(ids)));
+  const PicturePlan plan{.original = {8, 16}, .resized = {8, 16}, .num_crops = 3, .tile_rows = 1, .tile_cols = 2, .num_tokens = 12};
+  return tiny_crops(plan, tiny_text(std::move(ids)));
 }
 std::vector<float> logits(const TinyCheckpoint& checkpoint) {
   return checkpoint.run(prompt(checkpoint.config.at("model_type").get<std::string>())).at("logits");
@@ -103,10 +104,11 @@ TEST_P(Nvlm, AbsentKeysAreTheReferencesDefaults) {
   const TinyCheckpoint model = tiny(GetParam());
   const auto same = [&](const TinyCheckpoint& a, const TinyCheckpoint& b, const char* what) { EXPECT_EQ(logits(a), logits(b)) << what; };
   same(model.with({{"downsample_ratio", 0.5}, {"select_layer", -1}, {"min_dynamic_patch", 1}}), model, "of the model");
-  same(model.with({{"vision_config", {{"num_channels", 3}, {"layer_norm_eps", 1e-6}, {"hidden_act", "gelu"}, {"qkv_bias", false}, {"qk_normalization", true}}}}), model, "of the tower");
+  const Json tower = {{"num_channels", 3}, {"layer_norm_eps", 1e-6}, {"hidden_act", "gelu"}, {"qkv_bias", false}, {"qk_normalization", true}};
+  same(model.with({{"vision_config", tower}}), model, "of the tower");
   same(model.without("/vision_config/norm_type"), model, "of the tower's norms");
-  same(model.with({{"llm_config", {{"model_type", "qwen2"}, {"rms_norm_eps", 1e-6}, {"rope_theta", 10000.0}, {"rope_scaling", {{"type", "dynamic"}, {"factor", 3.0}}}}}}), model,
-       "of the text model, whose model_type does not matter");
+  const Json text = {{"model_type", "qwen2"}, {"rms_norm_eps", 1e-6}, {"rope_theta", 10000.0}, {"rope_scaling", {{"type", "dynamic"}, {"factor", 3.0}}}};
+  same(model.with({{"llm_config", text}}), model, "of the text model, whose model_type does not matter");
   same(model.without("/ps_version"), model.with({{"ps_version", "v1"}}), "of the pixel shuffle");
   EXPECT_NE(logits(model.without("/ps_version")), logits(model));
   EXPECT_NE(logits(model.with({{"select_layer", -2}})), logits(model));
@@ -147,7 +149,8 @@ TEST(NvlmConfig, IdsOfTokensComeFromTheTokenizerWhereConfigJsonHasNone) {
     const CheckpointFolder files(folder.path());
     return std::string_view(type) == "NVLM_D" ? NvlmD::processor(files)->rules() : NvlmX::processor(files)->rules();
   };
-  const Json tags = {{"7", {{"content", "<tile_1>"}}}, {"8", {{"content", "<tile_2>"}}}, {"9", {{"content", "<tile_3>"}}}, {"11", {{"content", "<tile_global_thumbnail>"}}}};
+  const Json tags = {{"7", {{"content", "<tile_1>"}}}, {"8", {{"content", "<tile_2>"}}}, {"9", {{"content", "<tile_3>"}}},
+                     {"11", {{"content", "<tile_global_thumbnail>"}}}};
   EXPECT_EQ(rules("NVLM_X", tags).image_token_id, 11);
   EXPECT_EQ(rules("NVLM_D", {{"13", {{"content", "<|vision_pad|>"}}}}).image_token_id, 13);
   EXPECT_EQ(rules("NVLM_D", tags).image_token_id, 151654) << "Qwen2.5's";

@@ -27,8 +27,8 @@ struct DynamicTiling {
     constexpr Index kMostTiles = 256, kLongest = Image::kLongestSquareEdge;
     DynamicTiling result;
     const JsonView vision = config.object_or_empty("vision_config");
-    const bool forced = config.contains("force_image_size");
-    result.tile_size = forced ? read_between(config, "force_image_size", 0, 1, kLongest) : read_between(vision, "image_size", 224, 1, kLongest);
+    result.tile_size = read_between(vision, "image_size", 224, 1, kLongest);
+    if (config.contains("force_image_size")) result.tile_size = read_between(config, "force_image_size", 0, 1, kLongest);
     result.max_tiles = read_between(config, "max_dynamic_patch", 6, 1, std::min(kMostTiles, kLongest / result.tile_size));
     result.min_tiles = read_between(config, "min_dynamic_patch", 1, 1, result.max_tiles);
     if (!config.get_or("dynamic_image_size", false)) result.min_tiles = result.max_tiles = 1;
@@ -36,11 +36,11 @@ struct DynamicTiling {
     return result;
   }
 
-  /// The grid of tiles whose aspect is closest to a picture's. Of equally close ones that with the most tiles, among those of whose area
-  /// the picture has more than half; where it has so little of all, that with the fewest. (Where equally many tiles are equally close,
-  /// which needs a min_tiles above 1, the reference takes the one that Python's set happens to give it.)
+  /// The grid of tiles whose aspect is closest to a picture's. Of equally close ones that with the most tiles, among those of
+  /// whose area the picture has more than half; where it has so little of all, that with the fewest. (Where equally many tiles
+  /// are equally close, which needs a min_tiles above 1, the reference takes what Python's set happens to give it.)
   [[nodiscard]] kernels::GridSize grid(PictureSize size) const {
-    const double width = static_cast<double>(size.width), height = static_cast<double>(size.height), aspect = width / height;
+    const auto width = static_cast<double>(size.width), height = static_cast<double>(size.height), aspect = width / height;
     const double tile_area = static_cast<double>(tile_size) * static_cast<double>(tile_size);
     kernels::GridSize best{1, 1};
     double least = std::numeric_limits<double>::infinity();
@@ -58,19 +58,22 @@ struct DynamicTiling {
   }
 };
 
-/// NVLM (Dai et al. 2024, 2409.11402): a picture is cut into tiles by its aspect, the whole of it, as small as a tile, comes last, and in the
-/// prompt every crop has its tag. What follows a tag differs: all rows of the crop (NVLM-D, PictureRows::kInPrompt), nothing, for they
-/// are in memory (NVLM-X, kInMemory), or those of the whole alone (NVLM-H, kInBoth). Of rows in memory a tag sees its own tile's, and
-/// text behind a picture all of the picture's.
+/// NVLM (Dai et al. 2024, 2409.11402): a picture is cut into tiles by its aspect, the whole of it, as small as a tile, comes
+/// last, and in the prompt every crop has its tag. What follows a tag differs: all rows of the crop (NVLM-D,
+/// PictureRows::kInPrompt), nothing, for they are in memory (NVLM-X, kInMemory), or those of the whole alone (NVLM-H, kInBoth).
+/// Of rows in memory a tag sees its own tile's, and text behind a picture all of the picture's.
 class NvlmProcessor : public Processor {
  public:
-  /// Errors  kInvalidArgument for what config.json and preprocessor_config.json cannot mean; kConfigMismatch where tags that the prompt is
-  ///         read by have no ids
-  NvlmProcessor(PromptRules rules, const CheckpointFolder& folder) : NvlmProcessor(std::move(rules), folder, DynamicTiling::read(folder.config())) {}
+  /// Errors  kInvalidArgument for what config.json and preprocessor_config.json cannot mean; kConfigMismatch where tags that
+  ///         the prompt is read by have no ids
+  NvlmProcessor(PromptRules rules, const CheckpointFolder& folder)
+      : NvlmProcessor(std::move(rules), folder, DynamicTiling::read(folder.config())) {}
 
   [[nodiscard]] PicturePlan plan(PictureSize size) const override {
     const kernels::GridSize grid = tiling_.grid(size);
-    PicturePlan result{.original = size, .resized = {grid.rows * tile(), grid.cols * tile()}, .num_tokens = rules().tokens_per_image};
+    PicturePlan result{.original = size,
+                       .resized = {grid.rows * tile(), grid.cols * tile()},
+                       .num_tokens = rules().tokens_per_image};
     if (grid.size() == 1) return result;
     result.num_crops = grid.size() + (tiling_.use_thumbnail ? 1 : 0);
     result.tile_rows = grid.rows;
@@ -94,14 +97,15 @@ class NvlmProcessor : public Processor {
   }
 
   [[nodiscard]] std::string expand(std::string_view text, std::span<const PicturePlan> pictures) const override {
-    return replace(text, pictures, [this](const PicturePlan& picture, std::size_t) {
+    const PictureRows where = rules().picture_rows;
+    return replace(text, pictures, [&](const PicturePlan& picture, std::size_t) {
       std::string rows;  // of a crop
       for (Index i = 0; i < picture.num_tokens / picture.num_crops; ++i) rows += kImagePad;
       std::string result = "<Image>";
       for (Index k = 1; k <= picture.num_crops; ++k) {
         const bool last = k == picture.num_crops;
         result += last ? std::string(kThumbnailTag) : tile_tag(k);
-        if (rules().picture_rows == PictureRows::kInPrompt || (last && rules().picture_rows == PictureRows::kInBoth)) result += rows;
+        if (where == PictureRows::kInPrompt || (last && where == PictureRows::kInBoth)) result += rows;
       }
       return result += "</Image>";
     });
@@ -136,10 +140,11 @@ class NvlmProcessor : public Processor {
   [[nodiscard]] std::vector<NamedTensor> tensors(const VisualInput& input) const override {
     std::vector<std::int64_t> counts;
     for (const PicturePlan& picture : input.pictures) counts.push_back(picture.num_crops);
-    return {NamedTensor::floats("pixel_values", layout(input), input.pixels), NamedTensor::int64s("num_patches_list", {input.num_pictures()}, counts)};
+    return {NamedTensor::floats("pixel_values", layout(input), input.pixels),
+            NamedTensor::int64s("num_patches_list", {input.num_pictures()}, counts)};
   }
-  /// pixel_values [crops, channels, tile, tile], of which num_patches_list [pictures] says how many each picture has; without it each is a
-  /// picture.
+  /// pixel_values [crops, channels, tile, tile], of which num_patches_list [pictures] says how many each picture has; without it
+  /// each is a picture.
   [[nodiscard]] VisualInput from_arguments(const FindArgument& find) const override {
     VisualInput input;
     const auto pixels = detail::find_argument(find, "pixel_values", 4, "[crops, channels, height, width]");
@@ -147,17 +152,26 @@ class NvlmProcessor : public Processor {
     const PictureSize size = detail::stored_size(*pixels);
     const auto counts = detail::find_argument(find, "num_patches_list", 1, "[pictures]");
     const auto crops = static_cast<double>(pixels->shape[0]);
-    std::vector<double> each = counts ? counts->values : std::vector<double>(static_cast<std::size_t>(pixels->shape[0]), 1.0);
+    std::vector<double> each(static_cast<std::size_t>(pixels->shape[0]), 1.0);
+    if (counts) each = counts->values;
     double total = 0.0;
-    for (const double count : each) total += count >= 1.0 && count <= crops && count == std::floor(count) ? count : crops + 1.0;
+    for (const double count : each) {
+      const bool good = count >= 1.0 && count <= crops && count == std::floor(count);
+      total += good ? count : crops + 1.0;
+    }
     if (total != crops) {
-      throw Error(ErrorKind::kInvalidArgument, "inputs.num_patches_list", concat(each.size(), " numbers that do not add up"),
+      throw Error(ErrorKind::kInvalidArgument, "inputs.num_patches_list",
+                  concat(each.size(), " numbers that do not add up"),
                   concat("positive ones with the sum ", pixels->shape[0], ", the crops of pixel_values"));
     }
     Index next = 0;
     for (const double count : each) {
       const auto n = static_cast<Index>(count);
-      input.add_picture({.original = size, .resized = size, .num_crops = n, .tile_rows = n > 1 ? 1 : 0, .tile_cols = n > 1 ? n - 1 : 0,
+      input.add_picture({.original = size,
+                         .resized = size,
+                         .num_crops = n,
+                         .tile_rows = n > 1 ? 1 : 0,
+                         .tile_cols = n > 1 ? n - 1 : 0,
                          .num_tokens = n * rules().tokens_per_image});
       for (Index k = 0; k < n; ++k) detail::add_stored_crop(input, *pixels, next++, size);
     }
@@ -180,7 +194,8 @@ class NvlmProcessor : public Processor {
   [[nodiscard]] Index tile() const noexcept { return tiling_.tile_size; }
 
   /// Ids of the tiles' tags and, last, of the thumbnail's; none where no row's sight depends on tags.
-  static std::vector<TokenId> read_tags(const PromptRules& rules, const CheckpointFolder& folder, const DynamicTiling& tiling) {
+  static std::vector<TokenId> read_tags(const PromptRules& rules, const CheckpointFolder& folder,
+                                        const DynamicTiling& tiling) {
     if (rules.picture_rows == PictureRows::kInPrompt) return {};
     const JsonView config = folder.config();
     std::vector<TokenId> tags;
@@ -188,7 +203,8 @@ class NvlmProcessor : public Processor {
       tags = config.get<std::vector<TokenId>>("tile_token_ids");
     } else {
       for (Index k = 1; k <= tiling.max_tiles + 1; ++k) {
-        if (const auto id = folder.added_token(k > tiling.max_tiles ? std::string(kThumbnailTag) : tile_tag(k))) tags.push_back(*id);
+        const std::string tag = k > tiling.max_tiles ? std::string(kThumbnailTag) : tile_tag(k);
+        if (const auto id = folder.added_token(tag)) tags.push_back(*id);
       }
     }
     if (static_cast<Index>(tags.size()) == tiling.max_tiles + 1) return tags;
@@ -209,7 +225,8 @@ class NvlmProcessor : public Processor {
     return found == tags_.end() ? std::nullopt : std::optional<Index>(found - tags_.begin());
   }
   static Error no_such_tile(Index tag, const PicturePlan& plan) {
-    return {ErrorKind::kInvalidArgument, "prompt", tile_tag(tag + 1), concat("tags of ", plan.num_crops - 1, " tiles, those that the picture has")};
+    return {ErrorKind::kInvalidArgument, "prompt", tile_tag(tag + 1),
+            concat("tags of ", plan.num_crops - 1, " tiles, those that the picture has")};
   }
 
   DynamicTiling tiling_;
