@@ -304,10 +304,12 @@ class Conversation {
     if (keeps_memory() && !keys.empty() && keys != in_memory_) return 0;
     if (pipeline_->prompts().processor().reads_ahead()) return 0;
     const std::size_t most = std::min(read_.size(), ids.size() - std::min<std::size_t>(1, ids.size()));
-    if (picture_rows() == PictureRows::kInBoth) {  // a hybrid's pictures are read whole or not at all
+    if (picture_rows() == PictureRows::kInBoth) {  // a hybrid's pictures are read together
       std::size_t common = 0;
       while (common < most && ids[common] == read_[common]) ++common;
-      return placeholders(std::span(ids).first(common)) == placeholders(ids) ? static_cast<Index>(common) : 0;
+      const auto same = std::span(ids).first(common);
+      if (placeholders(same) == placeholders(ids)) return static_cast<Index>(common);
+      return std::ranges::find_if(same, [this](TokenId id) { return is_placeholder(id); }) - same.begin();
     }
     std::size_t picture = 0;
     Index row = 0;  // of the picture
