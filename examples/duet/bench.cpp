@@ -95,7 +95,8 @@ Text measure_text(const duet::AnyModel& model, const BenchOptions& options, Limi
   Index image_rows = 0;
   if (info.cross_attention_layers > 0) {
     duet::Workspace workspace(model.compute());
-    const duet::ImageRows rows = model.encode(made_up_picture(info), workspace);
+    duet::ImageRows rows = model.encode(made_up_picture(info), workspace);
+    rows.thumbnails.clear();  // of a hybrid it is a tile: the prompt has no place for a view of the whole
     image_rows = rows.rows.rows();
     session->prefill(duet::Prompt::causal({ids.front()}, 0, image_rows), rows);  // from here on it stays in the memory
   }

@@ -20,8 +20,7 @@ struct HybridFusion {
   template <CrossAttentionDecoder D>
   static void fuse(const D& decoder, const Prompt& prompt, const ImageRows& rows, MatrixView hidden, Memory& memory,
                    Workspace& workspace) {
-    Index count = 0;
-    for (const ImageRows::Span& span : rows.thumbnails) count += span.count;
+    const Index count = rows.num_thumbnail_rows();
     require_placeholders(prompt, count);
     auto placeholder = prompt.image_rows.begin();
     const auto frame = workspace.frame();

@@ -1,14 +1,17 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "duet/core/error.hpp"
+#include "duet/core/token.hpp"
 #include "duet/io/json.hpp"
 
 namespace duet {
@@ -53,6 +56,20 @@ class CheckpointFolder {
   [[nodiscard]] bool has(std::string_view file) const {
     std::error_code ignored;
     return std::filesystem::exists(std::filesystem::symlink_status(path_ / file, ignored));
+  }
+
+  /// The id of a token that tokenizer_config.json lists as added, by its spelling; nothing where it does not.
+  [[nodiscard]] std::optional<TokenId> added_token(std::string_view spelling) const {
+    const nlohmann::json file = read_optional("tokenizer_config.json");
+    const JsonView tokens = JsonView(file, "tokenizer_config.json").object_or_empty("added_tokens_decoder");
+    for (const auto& [key, entry] : tokens.json().items()) {
+      if (JsonView(entry, concat(tokens.where(), ".", key)).get_or<std::string>("content", "") != spelling) continue;
+      TokenId id = -1;
+      const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+      if (error == std::errc() && end == key.data() + key.size() && id >= 0) return id;
+      throw Error(ErrorKind::kMalformedFile, tokens.where(), '"' + key + '"', "tokens under their ids");
+    }
+    return std::nullopt;
   }
 
  private:

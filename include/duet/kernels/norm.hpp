@@ -64,8 +64,8 @@ struct LayerNormKernel {
 
 struct RmsNormKernel {
   template <class V>
-  DUET_INLINE static void run(const float* x, const float* weight, float eps, float* out, Index count) noexcept {
-    const V factor(1.0f / std::sqrt(moments<V>(x, count, 0.0f).squares / static_cast<float>(count) + eps));
+  DUET_INLINE static void run(const float* x, const float* weight, float eps, float* out, Index count, Index measured) noexcept {
+    const V factor(1.0f / std::sqrt(moments<V>(x, measured, 0.0f).squares / static_cast<float>(measured) + eps));
     for (Index i = 0; i < count; i += V::kWidth) {
       const Index left = count - i;
       if (left >= V::kWidth) {
@@ -91,16 +91,20 @@ inline void layer_norm(ConstMatrixView x, const float* weight, const float* bias
                [&](Index i) { kernel(x.row(i).data(), weight, bias, eps, out.row(i).data(), x.cols()); });
 }
 
-/// out = x / sqrt(mean(x²) + eps) · weight for every row.
+/// out = x / sqrt(mean(x²) + eps) · weight for every row, the mean being that of its first `measured` values.
 ///
 /// Shapes   x, out [rows, size]; weight [size]; out may be x
 /// Source   Zhang and Sennrich 2019, 1910.07467
-inline void rms_norm(ConstMatrixView x, const float* weight, float eps, MatrixView out, Workspace& workspace) noexcept {
+inline void rms_norm(ConstMatrixView x, const float* weight, float eps, MatrixView out, Index measured, Workspace& workspace) noexcept {
   DUET_ASSERT(x.rows() == out.rows() && x.cols() == out.cols(), "a norm keeps the shape");
   const auto kernel =
-      compiled_for<RmsNormKernel, const float*, const float*, float, float*, Index>(workspace.kernels().isa);
+      compiled_for<RmsNormKernel, const float*, const float*, float, float*, Index, Index>(workspace.kernels().isa);
   for_each_row(x.rows(), x.cols(), workspace,
-               [&](Index i) { kernel(x.row(i).data(), weight, eps, out.row(i).data(), x.cols()); });
+               [&](Index i) { kernel(x.row(i).data(), weight, eps, out.row(i).data(), x.cols(), measured); });
+}
+/// The same over all of a row.
+inline void rms_norm(ConstMatrixView x, const float* weight, float eps, MatrixView out, Workspace& workspace) noexcept {
+  rms_norm(x, weight, eps, out, x.cols(), workspace);
 }
 
 }  // namespace DUET_ISA_NAMESPACE

@@ -20,6 +20,12 @@ enum class QkvLayout : unsigned char {
   kByHead,  ///< one tensor "qkv_proj": a head's query, key and value, then the next head's (Persimmon)
 };
 
+/// What a norm of queries and keys takes together.
+enum class HeadNormSpan : unsigned char {
+  kHead,      ///< a head's channels
+  kAllHeads,  ///< all of a row (InternViT)
+};
+
 struct AttentionConfig {
   Index hidden_size = 0;     ///< width of x, which asks, and of the result
   Index key_value_size = 0;  ///< width of y, which is asked: hidden_size in self-attention
@@ -30,6 +36,8 @@ struct AttentionConfig {
   float soft_cap = 0.0f;  ///< 0: none
   float norm_eps = 1e-6f;  ///< of the head norms
   bool head_norms = false;  ///< whether those are there that a recipe leaves to the checkpoint (OptionalNorm)
+  HeadNormSpan head_norm_span = HeadNormSpan::kHead;
+  Index num_measured_heads = 0;  ///< of kAllHeads: the first heads, which alone count in the mean; 0: all
   QkvLayout qkv_layout = QkvLayout::kByKind;
   Linear::Bias qkv_bias = Linear::Bias::kNone;
   Linear::Bias output_bias = Linear::Bias::kNone;
@@ -47,15 +55,16 @@ struct AttentionConfig {
 /// Shapes   x [rows, hidden_size], y [rows, key_value_size]; q [.., num_attention_heads * head_dim],
 ///          k, v [.., num_key_value_heads * head_dim]; weights q_proj, k_proj, v_proj, o_proj, which may be slices of one, or
 ///          qkv_proj [num_attention_heads * 3 * head_dim, hidden_size] by head, in self-attention with a key head per query head
-/// HeadNorm normalises each query and key head of width head_dim before any rotation (weights q_norm, k_norm)
+/// HeadNorm normalises each query and key head of width head_dim, or all heads of a row at once, before any rotation (weights
+///          q_norm, k_norm)
 /// Source   Vaswani et al. 2017, 1706.03762; Ainslie et al. 2023, 2305.13245 (grouped queries)
 template <class HeadNorm = NoNorm>
 class Attention {
  public:
   Attention(const AttentionConfig& config, const Weights& weights)
       : config_(config),
-        q_norm_(head_norm(config, weights.scope("q_norm"))),
-        k_norm_(head_norm(config, weights.scope("k_norm"))) {
+        q_norm_(head_norm(config, config.num_attention_heads, weights.scope("q_norm"))),
+        k_norm_(head_norm(config, config.num_key_value_heads, weights.scope("k_norm"))) {
     const Index query_size = config.num_attention_heads * config.head_dim;
     const Index key_size = config.num_key_value_heads * config.head_dim;
     if (config.qkv_layout == QkvLayout::kByHead) {
@@ -140,10 +149,17 @@ class Attention {
   }
 
  private:
-  static HeadNorm head_norm(const AttentionConfig& config, const Weights& weights) {
+  static HeadNorm head_norm(const AttentionConfig& config, Index num_heads, const Weights& weights) {
     if constexpr (std::is_default_constructible_v<HeadNorm>) {
       if (!config.head_norms) return {};
     }
+    if constexpr (std::is_constructible_v<HeadNorm, const Weights&, Index, float, Index>) {
+      const Index measured = config.num_measured_heads > 0 ? config.num_measured_heads : num_heads;
+      if (config.head_norm_span == HeadNormSpan::kAllHeads) {
+        return {weights, num_heads * config.head_dim, config.norm_eps, measured * config.head_dim};
+      }
+    }
+    DUET_ASSERT(config.head_norm_span == HeadNormSpan::kHead || HeadNorm::kIdentity, "only an RmsNorm can be told what it measures");
     return {weights, config.head_dim, config.norm_eps};
   }
   [[nodiscard]] MatrixView queries_for(ConstMatrixView x, Workspace& workspace) const {
@@ -171,8 +187,9 @@ class Attention {
   void prepare(const HeadNorm& norm, MatrixView x, Index num_heads, const kernels::RotaryAngles& angles,
                Workspace& workspace) const {
     if constexpr (!HeadNorm::kIdentity) {
-      const MatrixView per_head(x.data(), x.rows() * num_heads, config_.head_dim);
-      norm.forward(per_head, per_head, workspace);
+      const bool whole = config_.head_norm_span == HeadNormSpan::kAllHeads;
+      const MatrixView per_norm(x.data(), whole ? x.rows() : x.rows() * num_heads, whole ? x.cols() : config_.head_dim);
+      norm.forward(per_norm, per_norm, workspace);
     }
     if (!angles.cos.empty()) kernels::rotate_halves(x, num_heads, config_.head_dim, angles, workspace);
   }

@@ -31,16 +31,20 @@ class LayerNorm {
 class RmsNorm {
  public:
   static constexpr bool kIdentity = false;
-  RmsNorm(const Weights& weights, Index size, float eps) : weight_(weights.vector("weight", size)), eps_(eps) {}
+  RmsNorm(const Weights& weights, Index size, float eps) : RmsNorm(weights, size, eps, size) {}
+  /// With the mean of the first `measured` values alone, by which all are scaled.
+  RmsNorm(const Weights& weights, Index size, float eps, Index measured)
+      : weight_(weights.vector("weight", size)), eps_(eps), measured_(measured) {}
 
   /// Shapes  x, out [rows, size]; out may be x
   void forward(ConstMatrixView x, MatrixView out, Workspace& workspace) const {
-    kernels::rms_norm(x, weight_.data(), eps_, out, workspace);
+    kernels::rms_norm(x, weight_.data(), eps_, out, measured_, workspace);
   }
 
  protected:
   std::vector<float> weight_;  // [size]
   float eps_;
+  Index measured_;
 };
 
 /// RmsNorm whose stored weight is an offset from one (Gemma).
@@ -65,7 +69,9 @@ class OptionalNorm {
  public:
   static constexpr bool kIdentity = false;
   OptionalNorm() = default;
-  OptionalNorm(const Weights& weights, Index size, float eps) : norm_(std::in_place, weights, size, eps) {}
+  template <class... More>
+    requires std::constructible_from<N, const Weights&, Index, float, More...>
+  OptionalNorm(const Weights& weights, Index size, float eps, More... more) : norm_(std::in_place, weights, size, eps, more...) {}
 
   /// In place.
   void forward([[maybe_unused]] ConstMatrixView x, MatrixView out, Workspace& workspace) const {

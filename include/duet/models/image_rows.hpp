@@ -16,6 +16,12 @@ struct ImageRows {
   std::vector<Span> thumbnails = {};  ///< rows that a hybrid reads among the text; it memorises the others
 
   [[nodiscard]] bool empty() const noexcept { return rows.rows() == 0; }
+  /// Of the thumbnails.
+  [[nodiscard]] Index num_thumbnail_rows() const noexcept {
+    Index count = 0;
+    for (const Span& span : thumbnails) count += span.count;
+    return count;
+  }
 };
 
 }  // namespace duet

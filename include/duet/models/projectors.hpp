@@ -6,6 +6,7 @@
 #include "duet/layers/activation_choice.hpp"
 #include "duet/layers/feed_forward.hpp"
 #include "duet/layers/linear.hpp"
+#include "duet/layers/norms.hpp"
 
 namespace duet {
 
@@ -14,6 +15,8 @@ struct ProjectorConfig {
   Index output_size = 0;  ///< hidden_size of the text model
   std::string projector_hidden_act = "gelu";
   Linear::Bias bias = Linear::Bias::kRequired;
+  Index intermediate_size = 0;  ///< of an MLP; 0: output_size
+  float norm_eps = 1e-5f;       ///< of a norm before it
 };
 
 /// image tokens = features · Wᵀ + b.
@@ -62,23 +65,29 @@ class IdentityOrLinear {
   std::optional<LinearProjector> linear_;
 };
 
-/// image tokens = linear_2(act(linear_1(features))).
+/// image tokens = linear_2(act(linear_1(norm(features)))).
 ///
-/// Shapes   features [n, input_size] → [n, output_size]; weights linear_1 [output_size, input_size], linear_2
-/// Source   Liu et al. 2023, 2310.03744 (LLaVA 1.5), section 3.2
-template <class Activation = ConfiguredActivation>
+/// Shapes   features [n, input_size] → [n, output_size]; weights linear_1 [intermediate_size, input_size], linear_2, and norm
+/// Source   Liu et al. 2023, 2310.03744 (LLaVA 1.5), section 3.2; the norm: Chen et al. 2024, 2404.16821 (InternVL 1.5)
+template <class Activation = ConfiguredActivation, Norm InputNorm = NoNorm>
 class MlpProjector {
  public:
   MlpProjector(const ProjectorConfig& config, const Weights& weights)
       : activation_("projector_hidden_act", config.projector_hidden_act),
-        linear_1_(weights, "linear_1", config.input_size, config.output_size, config.bias),
-        linear_2_(weights, "linear_2", config.output_size, config.output_size, config.bias) {}
+        norm_(weights.scope("norm"), config.input_size, config.norm_eps),
+        linear_1_(weights, "linear_1", config.input_size, inner_size(config), config.bias),
+        linear_2_(weights, "linear_2", inner_size(config), config.output_size, config.bias) {}
 
   [[nodiscard]] Index input_size() const noexcept { return linear_1_.in_features(); }
   [[nodiscard]] Index output_size() const noexcept { return linear_2_.out_features(); }
   void project(ConstMatrixView features, MatrixView out, Workspace& workspace) const {
     const auto frame = workspace.frame();
     const MatrixView inner = workspace.matrix(features.rows(), linear_1_.out_features());
+    if constexpr (!InputNorm::kIdentity) {
+      const MatrixView normed = workspace.matrix(features.rows(), features.cols());
+      norm_.forward(features, normed, workspace);
+      features = normed;
+    }
     linear_1_.forward(features, inner, Phase::kPrefill, workspace, activation_.function(workspace.kernels()));
     linear_2_.forward(inner, out, Phase::kPrefill, workspace);
   }
@@ -89,7 +98,12 @@ class MlpProjector {
   }
 
  private:
+  static Index inner_size(const ProjectorConfig& config) noexcept {
+    return config.intermediate_size > 0 ? config.intermediate_size : config.output_size;
+  }
+
   ActivationChoice<Activation> activation_;
+  InputNorm norm_;
   Linear linear_1_, linear_2_;
 };
 

@@ -31,12 +31,14 @@ struct VisionConfig {
   Index intermediate_size = 0;
   Index num_hidden_layers = 0;
   Index num_attention_heads = 0;
+  Index num_dummy_heads = 0;  ///< further heads of the same width behind those that share out hidden_size
   Index num_register_tokens = 0;  ///< learned rows between the class token and the patches
   float layer_norm_eps = 1e-5f;
   std::string hidden_act;
   Linear::Bias qkv_bias = Linear::Bias::kRequired;
   Linear::Bias output_bias = Linear::Bias::kRequired;  ///< of attention
   Linear::Bias mlp_bias = Linear::Bias::kRequired;
+  bool head_norms = false;  ///< queries and keys have norms, in a recipe with an OptionalNorm for them
   /// Hidden states to concatenate, as the reference numbers them: 0 is the first block's input, k block k's output, and
   /// negative ones count from the end. Empty: the last hidden state, through the output norm if the recipe has one.
   std::vector<Index> feature_layers;
@@ -70,6 +72,8 @@ struct VisionConfig {
             concat("between 0 and ", kLargestWidth));
     require(num_register_tokens >= 0 && num_register_tokens <= kLargestWidth, "num_register_tokens", num_register_tokens,
             concat("between 0 and ", kLargestWidth));
+    require(num_dummy_heads >= 0 && num_dummy_heads <= kLargestWidth, "num_dummy_heads", num_dummy_heads,
+            concat("between 0 and ", kLargestWidth));
     require(num_attention_heads > 0 && hidden_size % num_attention_heads == 0, "num_attention_heads", num_attention_heads,
             concat("a divisor of hidden_size, ", hidden_size));
     for (const Index layer : feature_layers) {
@@ -98,6 +102,7 @@ struct VisionRecipeDefaults {
   using StemNorm = NoNorm;    ///< before the first block (CLIP's pre_layrnorm)
   using OutputNorm = NoNorm;  ///< after the last block, on every row (ViT)
   using FirstRow = ClassToken;
+  static constexpr HeadNormSpan kHeadNormSpan = HeadNormSpan::kHead;
   static constexpr Linear::Bias kPatchBias = Linear::Bias::kRequired;
   static constexpr RegisterPositions kRegisterPositions = RegisterPositions::kNone;
 };
@@ -108,6 +113,7 @@ concept VisionRecipe = Norm<typename R::Norm> && Norm<typename R::HeadNorm> && N
                        PatchPositions<typename R::Positions> && requires {
                          typename R::FeedForward;
                          R::FirstRow::kRows;
+                         R::kHeadNormSpan;
                          R::kPatchBias;
                          R::kRegisterPositions;
                        };
@@ -121,7 +127,7 @@ template <class Recipe>
 class VisionTransformer {
   static_assert(VisionRecipe<Recipe>,
                 "duet: this vision recipe lacks a policy. A recipe is a struct of types: Norm, FeedForward, and HeadNorm, Scale, "
-                "Positions, StemNorm, OutputNorm, FirstRow, kPatchBias and kRegisterPositions, which VisionRecipeDefaults supplies.");
+                "Positions, StemNorm, OutputNorm, FirstRow, kHeadNormSpan, kPatchBias and kRegisterPositions, which VisionRecipeDefaults supplies.");
 
  public:
   VisionTransformer(VisionConfig config, const Weights& weights)
@@ -137,10 +143,13 @@ class VisionTransformer {
     }
     AttentionConfig attention;
     attention.hidden_size = attention.key_value_size = config_.hidden_size;
-    attention.num_attention_heads = attention.num_key_value_heads = config_.num_attention_heads;
+    attention.num_attention_heads = attention.num_key_value_heads = config_.num_attention_heads + config_.num_dummy_heads;
     attention.head_dim = config_.head_dim();
     attention.scale = 1.0f / std::sqrt(static_cast<float>(attention.head_dim));
     attention.norm_eps = config_.layer_norm_eps;
+    attention.head_norms = config_.head_norms;
+    attention.head_norm_span = Recipe::kHeadNormSpan;
+    attention.num_measured_heads = config_.num_attention_heads;
     attention.qkv_bias = config_.qkv_bias;
     attention.output_bias = config_.output_bias;
     const FeedForwardConfig feed_forward{config_.hidden_size, config_.intermediate_size, config_.hidden_act,
@@ -206,9 +215,10 @@ class VisionTransformer {
     double weights = 0;
     for_each_weight([&](const WeightMatrix& w) { weights += static_cast<double>(w.in_features * w.out_features); });
     const double run = c.num_hidden_layers == 0 ? 0.0 : static_cast<double>(num_layers_run()) / static_cast<double>(c.num_hidden_layers);
+    const auto heads = static_cast<double>((c.num_attention_heads + c.num_dummy_heads) * c.head_dim());
     const double patches = static_cast<double>(num_patches() * c.num_channels * c.patch_size * c.patch_size) * width;
     return {c.num_channels, {c.image_size, c.width()}, c.patch_size, c.hidden_size, c.num_hidden_layers, num_features(),
-            run * rows * weights + 2.0 * static_cast<double>(num_layers_run()) * rows * rows * width + patches};
+            run * rows * weights + 2.0 * static_cast<double>(num_layers_run()) * rows * rows * heads + patches};
   }
 
  private:

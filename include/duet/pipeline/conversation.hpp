@@ -99,8 +99,8 @@ class Conversation {
     const auto start = Clock::now();
     const ImageRows rows = rows_to_read(anew ? placeholders(std::span(turn_->ids).first(static_cast<std::size_t>(length))) : 0);
     const auto encoded = Clock::now();
-    const Index memory_rows = rows.empty() ? session_->num_image_rows() : rows.rows.rows();
-    const Index image_tokens = keys.empty() ? 0 : is_method_b() ? memory_rows : placeholders(turn_->ids);
+    const Index memory_rows = rows.empty() ? session_->num_image_rows() : rows.rows.rows() - rows.num_thumbnail_rows();
+    const Index image_tokens = keys.empty() ? 0 : placeholders(turn_->ids) + (keeps_memory() ? memory_rows : 0);
     const Prompt prompt = anew ? pipeline_->make_prompt(turn_->ids, turn_->input.pictures, {}, memory_rows).tail(length)
                                : pipeline_->make_prompt(ids, turn_->input.pictures, {length, session_->next_position()}, memory_rows);
     if (anew) {
@@ -139,7 +139,7 @@ class Conversation {
       if (anew) read_pictures_.clear();
       read_pictures_.insert(read_pictures_.end(), keys.begin(), keys.end());
     }
-    if (!rows.empty() && is_method_b()) in_memory_ = keys;
+    if (!rows.empty() && keeps_memory()) in_memory_ = keys;
     remember(reply);
     turn_.reset();
     restarted_ = false;
@@ -154,7 +154,7 @@ class Conversation {
   /// Begins a conversation that may begin as the one before did, whose beginning is then not read again: as much of the next
   /// prompt as has the same ids and pictures.
   void restart() {
-    if (is_method_b()) return clear();  // turns begin anew in any case: only pictures would be left
+    if (keeps_memory()) return clear();  // turns begin anew in any case: only pictures would be left
     turn_.reset();
     unread_.clear();
     said_ = {};
@@ -227,9 +227,9 @@ class Conversation {
     std::vector<PicturePlan> plans = said_.plans;
     for (const PicturePlan& plan : prompts.plans(images)) plans.push_back(plan);
     std::vector<TokenId> ids = prompts.encode_chat(messages, plans);
-    const bool behind = !is_method_b() && !said_.ids.empty() && ids.size() > said_.ids.size() && std::ranges::equal(said_.ids, std::span(ids).first(said_.ids.size()));
+    const bool behind = !keeps_memory() && !said_.ids.empty() && ids.size() > said_.ids.size() && std::ranges::equal(said_.ids, std::span(ids).first(said_.ids.size()));
     const bool lost = !behind && said_.plans.size() > said_.pictures.size();  // a file keeps no pictures, but what they are known by
-    const std::vector<ImageKey>& known = is_method_b() ? in_memory_ : read_pictures_;
+    const std::vector<ImageKey>& known = keeps_memory() ? in_memory_ : read_pictures_;
     if (lost && known.size() != said_.plans.size()) throw lost_pictures();
     if (behind) ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(said_.ids.size()));
     std::vector<Image> shown;
@@ -283,12 +283,14 @@ class Conversation {
     }
     return keys;
   }
-  [[nodiscard]] bool is_method_b() const { return pipeline_->model().rules().picture_rows == PictureRows::kInMemory; }
+  [[nodiscard]] PictureRows picture_rows() const { return pipeline_->model().rules().picture_rows; }
+  /// Whether pictures, or tiles of them, are in a visual memory (method B, hybrids).
+  [[nodiscard]] bool keeps_memory() const { return picture_rows() != PictureRows::kInPrompt; }
   /// Whether the turn's ids are the whole prompt.
-  [[nodiscard]] bool begins_anew() const { return is_method_b() || restarted_ || session_->length() == 0; }
+  [[nodiscard]] bool begins_anew() const { return keeps_memory() || restarted_ || session_->length() == 0; }
 
   [[nodiscard]] bool is_placeholder(TokenId id) const {
-    return !is_method_b() && pipeline_->prompts().processor().is_image_token(id);
+    return picture_rows() != PictureRows::kInMemory && pipeline_->prompts().processor().is_image_token(id);
   }
   [[nodiscard]] Index placeholders(std::span<const TokenId> ids) const {
     return std::ranges::count_if(ids, [this](TokenId id) { return is_placeholder(id); });
@@ -299,9 +301,16 @@ class Conversation {
   [[nodiscard]] Index common_rows() const {
     const std::vector<TokenId>& ids = turn_->ids;
     const std::vector<ImageKey>& keys = turn_->keys;
-    if (is_method_b() && !keys.empty() && keys != in_memory_) return 0;
+    if (keeps_memory() && !keys.empty() && keys != in_memory_) return 0;
     if (pipeline_->prompts().processor().reads_ahead()) return 0;
     const std::size_t most = std::min(read_.size(), ids.size() - std::min<std::size_t>(1, ids.size()));
+    if (picture_rows() == PictureRows::kInBoth) {  // a hybrid's pictures are read together
+      std::size_t common = 0;
+      while (common < most && ids[common] == read_[common]) ++common;
+      const auto same = std::span(ids).first(common);
+      if (placeholders(same) == placeholders(ids)) return static_cast<Index>(common);
+      return std::ranges::find_if(same, [this](TokenId id) { return is_placeholder(id); }) - same.begin();
+    }
     std::size_t picture = 0;
     Index row = 0;  // of the picture
     for (std::size_t i = 0; i < most; ++i) {
@@ -316,14 +325,15 @@ class Conversation {
   }
 
   /// The image tokens of the turn's pictures without the first `skip`, which the session has read (method A); none when the
-  /// memory holds them all (method B).
+  /// memory holds them all (method B), nor when it does and thumbnails have been read (hybrids).
   [[nodiscard]] ImageRows rows_to_read(Index skip) {
     const auto encode = [&](const VisualInput& image) {
       if (image.crops.empty()) throw lost_pictures();
       return pipeline_->model().encode(image, workspace_);
     };
     const VisualInput& input = turn_->input;
-    if (turn_->keys.empty() || (is_method_b() && turn_->keys == in_memory_)) return {};
+    const bool read_thumbnails = skip > 0 || picture_rows() == PictureRows::kInMemory;
+    if (turn_->keys.empty() || (keeps_memory() && turn_->keys == in_memory_ && read_thumbnails)) return {};
     if (skip == 0) return images_.rows(input, turn_->keys, encode);
     Index first = 0;  // picture that is not wholly read
     while (first < input.num_pictures() && skip >= input.pictures[static_cast<std::size_t>(first)].num_tokens) {

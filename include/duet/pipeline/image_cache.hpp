@@ -73,6 +73,7 @@ class ImageCache {
     for (const ImageRows& part : parts) {
       copy(part.rows, all.rows.view().rows(begin, part.rows.rows()));
       for (const ImageRows::Span span : part.spans) all.spans.push_back({begin + span.begin, span.count});
+      for (const ImageRows::Span span : part.thumbnails) all.thumbnails.push_back({begin + span.begin, span.count});
       begin += part.rows.rows();
     }
     return all;
@@ -89,7 +90,7 @@ class ImageCache {
   static std::size_t size_of(const ImageRows& rows) noexcept {
     return static_cast<std::size_t>(rows.rows.rows() * rows.rows.cols()) * sizeof(float);
   }
-  static ImageRows clone(const ImageRows& from) { return {Matrix::clone(from.rows), from.spans}; }
+  static ImageRows clone(const ImageRows& from) { return {Matrix::clone(from.rows), from.spans, from.thumbnails}; }
 
   template <class Encode>
   ImageRows rows_of(const VisualInput& input, Index i, const ImageKey& key, Encode& encode) {

@@ -66,11 +66,13 @@ class Processor {
   [[nodiscard]] virtual bool spells_images_out(std::string_view text) const {
     return rules_.image_token_id && text.find(rules_.image_token) != std::string_view::npos;
   }
-  /// Whether an id of a prompt is an image token: one for each row of a picture, or, where rows are in memory, for each picture.
+  /// Whether an id of a prompt is an image token: one for each row of a picture that the prompt has, or, where all are in memory, for
+  /// each picture.
   [[nodiscard]] virtual bool is_image_token(TokenId id) const noexcept { return rules_.image_token_id && id == *rules_.image_token_id; }
   /// How many image tokens a picture has in a prompt.
   [[nodiscard]] Index prompt_tokens(const PicturePlan& picture) const noexcept {
     if (rules_.picture_rows == PictureRows::kInPrompt) return picture.num_tokens;
+    if (rules_.picture_rows == PictureRows::kInBoth) return picture.num_tokens / std::max<Index>(1, picture.num_crops);
     return rules_.image_token_id ? 1 : 0;
   }
 
@@ -105,7 +107,7 @@ class Processor {
 
  protected:
   void mark_image_rows(Prompt& prompt) const {
-    if (rules_.picture_rows != PictureRows::kInPrompt) return;
+    if (rules_.picture_rows == PictureRows::kInMemory) return;
     for (Index i = 0; i < prompt.size(); ++i) {
       if (is_image_token(prompt.ids[static_cast<std::size_t>(i)])) prompt.image_rows.push_back(i);
     }

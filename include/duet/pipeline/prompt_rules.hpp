@@ -12,6 +12,7 @@ namespace duet {
 enum class PictureRows : unsigned char {
   kInPrompt,  ///< in the places of the prompt's image tokens, one a row (method A)
   kInMemory,  ///< in a visual memory; where a prompt has image tokens, one stands for each picture (method B)
+  kInBoth,    ///< those of a picture's last crop, a view of the whole, as kInPrompt, and those of its tiles in a visual memory (hybrid)
 };
 
 /// What a family does with a prompt, beyond running it. Numbers come from the checkpoint's files; the wording around a

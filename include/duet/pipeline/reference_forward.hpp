@@ -33,12 +33,19 @@ inline std::vector<EntryImages> images_per_entry(const ReferenceInputs& inputs, 
   std::vector<EntryImages> result(static_cast<std::size_t>(inputs.batch));
   if (all.empty()) return result;
   const bool has_tokens = processor.rules().image_token_id.has_value();
-  const bool in_prompt = processor.rules().picture_rows == PictureRows::kInPrompt;
+  const auto tokens_of = [&](Index i) {  // that picture i has in a prompt
+    PicturePlan picture = inputs.pixel_values->pictures[static_cast<std::size_t>(i)];
+    picture.num_tokens = all.spans[static_cast<std::size_t>(i)].count;
+    return has_tokens ? processor.prompt_tokens(picture) : 1;
+  };
   const auto pictures = static_cast<Index>(all.spans.size());
   Index next = 0, begin = 0;  // picture, and its first row
   const auto wrong = [&](Index got) {
+    Index expected = 0;
+    for (Index i = 0; i < pictures; ++i) expected += tokens_of(i);
     return Error(ErrorKind::kShapeMismatch, "inputs.input_ids", concat(got, " image tokens"),
-                 in_prompt ? concat(all.rows.rows(), ", one for each row of a picture") : concat(pictures, ", one for each picture"));
+                 concat(expected, processor.rules().picture_rows == PictureRows::kInMemory ? ", one for each picture"
+                                                                                            : ", one for each row of a picture"));
   };
   if (!has_tokens && pictures != inputs.batch) {
     throw Error(ErrorKind::kShapeMismatch, "inputs.pixel_values", concat(pictures, " images"), concat(inputs.batch, ", one for each row of ids"));
@@ -57,8 +64,12 @@ inline std::vector<EntryImages> images_per_entry(const ReferenceInputs& inputs, 
       if (next == pictures) throw wrong(tokens_so_far);
       if (is_padding()) ++tokens;
       const Index rows = all.spans[static_cast<std::size_t>(next)].count;
-      tokens -= has_tokens && in_prompt ? rows : 1;
+      tokens -= tokens_of(next);
       if (tokens < 0) throw wrong(tokens_so_far);
+      if (!all.thumbnails.empty()) {
+        const ImageRows::Span thumbnail = all.thumbnails[static_cast<std::size_t>(next)];
+        entry.rows.thumbnails.push_back({thumbnail.begin - first_row, thumbnail.count});
+      }
       PicturePlan picture = inputs.pixel_values->pictures[static_cast<std::size_t>(next++)];
       picture.num_tokens = rows;
       entry.rows.spans.push_back({begin - first_row, rows});
@@ -77,7 +88,7 @@ inline Prompt prompt_of(const ReferenceInputs& inputs, Index b, Index begin, Ind
                         Index num_embeddings) {
   const auto [first, last] = inputs.unpadded(b);
   const auto id_at = [&](Index i) { return inputs.input_ids[static_cast<std::size_t>(b * inputs.length + i)]; };
-  const Index num_image_rows = images.rows.rows.rows();
+  const Index num_image_rows = images.rows.rows.rows() - images.rows.num_thumbnail_rows();  // in memory
   std::vector<TokenId> words;  // those that are no padding
   for (Index i = first; i < last; ++i) words.push_back(id_at(i));
   Prompt inner = Prompt::causal(std::move(words), 0, num_image_rows);

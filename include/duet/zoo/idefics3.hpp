@@ -53,17 +53,18 @@ struct Idefics3 {
   static constexpr std::string_view kName = "Idefics3";
   static constexpr std::array kModelTypes{ModelType{"idefics3"}, ModelType{"smolvlm"}};
   static constexpr FamilyCard kCard{"SigLIP, bucketed positions", "pixel shuffle, linear", "Llama"};
-  using Model = VisionLanguageModel<VisionTransformer<Idefics3VisionRecipe>, PixelShuffleProjector, Decoder<Llama::Recipe>, EmbeddingFusion>;
+  using Model = VisionLanguageModel<VisionTransformer<Idefics3VisionRecipe>, PixelShuffleProjector<LinearProjector>, Decoder<Llama::Recipe>, EmbeddingFusion>;
   using Chat = ChatPrompt;
 
   static Model load(const JsonView& config, const Weights& root) {
     VisionTransformer<Idefics3VisionRecipe> vision(read_vision_config(config), root.under("model.vision_model").named(kSiglipNames));
     auto text = Llama::load_decoder(config.object_or_empty("text_config"), root, {"model.text_model"}, "");
+    const Index scale = read_scale_factor(config);
     ProjectorConfig projector;
-    projector.input_size = vision.hidden_size();
+    projector.input_size = scale * scale * vision.hidden_size();
     projector.output_size = text.hidden_size();
     projector.bias = Linear::Bias::kNone;
-    PixelShuffleProjector connector(projector, read_scale_factor(config), root.under("model.connector.modality_projection").named(kProjectorNames));
+    PixelShuffleProjector connector(LinearProjector(projector, root.under("model.connector.modality_projection").named(kProjectorNames)), scale);
     return {std::move(vision), std::move(connector), std::move(text)};
   }
 

@@ -16,6 +16,7 @@
 #include "duet/zoo/llava.hpp"
 #include "duet/zoo/llava_next.hpp"
 #include "duet/zoo/mllama.hpp"
+#include "duet/zoo/nvlm.hpp"
 #include "duet/zoo/paligemma.hpp"
 #include "duet/zoo/phi3_v.hpp"
 #include "duet/zoo/pixtral.hpp"
@@ -41,14 +42,16 @@ using Zoo = FamilyList<
     Gpt2, Llama, Gemma, Gemma2, Opt, Persimmon,
     // pictures
     Vit, Dinov2, Dinov2Swiglu, Dinov2Registers, Dinov2SwigluRegisters, SiglipVision, ClipVision,
-    IdeficsTower, PixtralVision, Qwen2VlTower, Qwen25VlTower, MllamaTower,
+    IdeficsTower, PixtralVision, Qwen2VlTower, Qwen25VlTower, MllamaTower, InternVit, InternVitLayerNorm,
     // both, side by side
     Clip, ClipText, Siglip, SiglipText,
     // method A
     Llava, LlavaGpt2, SiglipLlava, LlavaNext, SiglipLlavaNext, Pixtral, Idefics2, Idefics3, PaliGemma, PaliGemma2, Gemma3, Qwen2Vl, Qwen25Vl, Phi3V,
-    Fuyu, Blip2,
+    Fuyu, Blip2, NvlmD,
     // method B
-    VitGpt2, ClipGpt2, VitTrOcr, Blip, Mllama, Idefics1>;
+    VitGpt2, ClipGpt2, VitTrOcr, Blip, Mllama, Idefics1, NvlmX,
+    // both methods at once
+    NvlmH>;
 
 /// Whether a family is the one that config.json names.
 template <class Family>

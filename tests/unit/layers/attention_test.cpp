@@ -123,6 +123,35 @@ TEST(SelfAttention, NormalisesHeadsAndThenTurnsThem) {
   reference::expect_within(attended(attention, x, 2, {cos, sin}), expected);
 }
 
+TEST(SelfAttention, NormalisesAllHeadsOfARowAtOnce) {
+  const Matrix x = tiny_rows(7, 20);
+  for (const Index measured : {Index{0}, Index{3}}) {
+    const TinyWeights weights;
+    AttentionConfig config = config_for(4, 4);
+    config.head_norm_span = HeadNormSpan::kAllHeads;
+    config.num_measured_heads = measured;
+    const Attention<RmsNorm> attention(config, Weights(weights));
+    EXPECT_EQ(weights.at("q_norm.weight").size(), 24u);
+    const auto channels = static_cast<std::size_t>(6 * (measured > 0 ? measured : 4));
+    const Layers layers(weights);
+    const Rows expected = layers.attention(rows_of(x), rows_of(x), causal(7), config.shape(), [&](const char* norm, Rows rows) {
+      for (reference::Row& row : rows) {
+        // A row of the measured channels' mean has the same scale, and the weights are the row's own.
+        const std::span<const float> weight = weights.at(std::string(norm) + ".weight");
+        const reference::Row part(row.begin(), row.begin() + static_cast<long>(channels));
+        const reference::Row normed = reference::norm(part, weight.first(channels), {}, 1e-4f, false);
+        const double scale = normed[0].value / (part[0].value * static_cast<double>(weight[0])), error = normed[0].error / std::abs(normed[0].value);
+        for (std::size_t j = 0; j < row.size(); ++j) {
+          const double value = row[j].value * scale * static_cast<double>(weight[j]);
+          row[j] = {value, std::abs(value) * error + row[j].error * std::abs(scale * static_cast<double>(weight[j]))};
+        }
+      }
+      return rows;
+    });
+    reference::expect_within(attended(attention, x, 7), expected);
+  }
+}
+
 TEST(SelfAttention, AddsToWhatIsThere) {
   const TinyWeights weights;
   const Attention<> attention(config_for(2, 2), Weights(weights));

@@ -36,6 +36,39 @@ TEST(RmsNorm, TakesItsWeight) {
   reference::expect_within(out, Layers(weights).rms_norm("norm", rows_of(x), 1e-3f));
 }
 
+TEST(RmsNorm, MayMeasureItsFirstChannelsAlone) {
+  const TinyWeights weights;
+  const RmsNorm norm(Weights(weights).scope("norm"), 21, 1e-3f, 14);
+  Machine machine;
+  const Matrix x = tiny_rows(4, 21);
+  Matrix out(4, 21);
+  norm.forward(x, out, machine.workspace);
+  const std::vector<float> weight = weights.at("norm.weight");
+  for (Index i = 0; i < 4; ++i) {
+    double squares = 0.0;
+    for (Index j = 0; j < 14; ++j) squares += static_cast<double>(x(i, j)) * static_cast<double>(x(i, j));
+    for (Index j = 0; j < 21; ++j) {
+      const double expected = static_cast<double>(x(i, j)) / std::sqrt(squares / 14.0 + 1e-3) * static_cast<double>(weight[static_cast<std::size_t>(j)]);
+      EXPECT_NEAR(static_cast<double>(out(i, j)), expected, 16.0 * reference::kUnit * std::abs(expected)) << i << ", " << j;
+    }
+  }
+}
+
+TEST(OptionalNorm, HandsOnWhatItsNormMeasures) {
+  const TinyWeights weights;
+  const Weights scope = Weights(weights).scope("norm");
+  const OptionalNorm<RmsNorm> optional(scope, 21, 1e-3f, Index{14}), absent;
+  const RmsNorm norm(scope, 21, 1e-3f, 14);
+  Machine machine;
+  Matrix x = tiny_rows(2, 21), y = Matrix::clone(x);
+  const Matrix before = Matrix::clone(x);
+  absent.forward(x, x, machine.workspace);
+  EXPECT_TRUE(test::same_bits(x, before));
+  optional.forward(x, x, machine.workspace);
+  norm.forward(y, y, machine.workspace);
+  EXPECT_TRUE(test::same_bits(x, y));
+}
+
 TEST(RmsNormPlusOne, StoresOffsetsFromOne) {
   const TinyWeights weights;
   const RmsNormPlusOne norm(Weights(weights).scope("norm"), 16, 1e-6f);

@@ -5,6 +5,7 @@
 #include "duet/models/average_pool_projector.hpp"
 #include "duet/models/pixel_shuffle_projector.hpp"
 #include "duet/models/tile_packing_projector.hpp"
+#include "duet/models/tiles_and_thumbnail.hpp"
 #include "support/kernel_machine.hpp"
 #include "support/reference.hpp"
 #include "support/reference_layers.hpp"
@@ -42,7 +43,7 @@ Encoded encoded(std::initializer_list<std::vector<GridSize>> pictures, Index wid
 
 TEST(PixelShuffleProjector, PutsSquaresOfPatchesIntoOneRow) {
   const TinyWeights weights;
-  const PixelShuffleProjector projector({.input_size = 5, .output_size = 7, .bias = Linear::Bias::kNone}, 2, Weights(weights));
+  const PixelShuffleProjector projector(LinearProjector({.input_size = 20, .output_size = 7, .bias = Linear::Bias::kNone}, Weights(weights)), 2);
   EXPECT_EQ(projector.input_size(), 5);
   EXPECT_EQ(projector.output_size(), 7);
   const Encoded e = encoded({{{2, 4}}, {{4, 2}, {2, 2}}}, 5);
@@ -61,9 +62,37 @@ TEST(PixelShuffleProjector, PutsSquaresOfPatchesIntoOneRow) {
   reference::expect_within(got.rows, Layers(weights).linear("linear", rows_of(wide)));
 }
 
+TEST(PixelShuffleProjector, MayTakeSquaresColumnByColumn) {
+  const TinyWeights weights;
+  const auto linear = [&] { return LinearProjector({.input_size = 20, .output_size = 7, .bias = Linear::Bias::kNone}, Weights(weights)); };
+  const PixelShuffleProjector by_rows(linear(), 2), by_columns(linear(), 2, SquareOrder::kColumnByColumn);
+  const Encoded e = encoded({{{4, 6}}, {{2, 2}}}, 5);
+  Machine machine;
+  const ImageRows rows = by_rows.project(e.features, e.input, machine.workspace), columns = by_columns.project(e.features, e.input, machine.workspace);
+  for (Index y = 0; y < 2; ++y) {
+    for (Index x = 0; x < 3; ++x) EXPECT_TRUE(test::same_bits(columns.rows.view().rows(x * 2 + y, 1), rows.rows.view().rows(y * 3 + x, 1))) << y << ", " << x;
+  }
+  EXPECT_TRUE(test::same_bits(columns.rows.view().rows(6, 1), rows.rows.view().rows(6, 1)));
+}
+
+TEST(TilesAndThumbnail, MarksTheLastCropOfEveryPicture) {
+  const TinyWeights weights;
+  const auto shuffle = [&] { return PixelShuffleProjector(LinearProjector({.input_size = 20, .output_size = 7, .bias = Linear::Bias::kNone}, Weights(weights)), 2); };
+  const TilesAndThumbnail marked(shuffle());
+  const Encoded e = encoded({{{4, 4}, {4, 4}, {2, 2}}, {{2, 4}}}, 5);
+  Machine machine;
+  const ImageRows got = marked.project(e.features, e.input, machine.workspace), plain = shuffle().project(e.features, e.input, machine.workspace);
+  EXPECT_TRUE(test::same_bits(got.rows, plain.rows));
+  EXPECT_EQ(marked.num_tokens(16), 4);
+  const auto is = [](ImageRows::Span span, Index begin, Index count) { return span.begin == begin && span.count == count; };
+  EXPECT_TRUE(is(got.spans[0], 0, 9) && is(got.spans[1], 9, 2));
+  EXPECT_TRUE(is(got.thumbnails[0], 8, 1) && is(got.thumbnails[1], 9, 2));
+  EXPECT_EQ(got.num_thumbnail_rows(), 3);
+}
+
 TEST(PixelShuffleProjector, PatchesThatMakeNoSquaresAreAnError) {
   const TinyWeights weights;
-  const PixelShuffleProjector projector({.input_size = 5, .output_size = 7, .bias = Linear::Bias::kNone}, 2, Weights(weights));
+  const PixelShuffleProjector projector(LinearProjector({.input_size = 20, .output_size = 7, .bias = Linear::Bias::kNone}, Weights(weights)), 2);
   Machine machine;
   const Encoded e = encoded({{{4, 3}}}, 5);
   EXPECT_THROW(static_cast<void>(projector.project(e.features, e.input, machine.workspace)), Error);

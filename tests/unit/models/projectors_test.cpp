@@ -57,5 +57,19 @@ TEST(MlpProjector, HasTwoLayersAndTheConfiguredActivation) {
   EXPECT_THROW((MlpProjector<kernels::Gelu>({.input_size = 4, .output_size = 4, .projector_hidden_act = "relu"}, Weights(weights))), Error);
 }
 
+TEST(MlpProjector, MayNormaliseFirstAndHaveAWidthOfItsOwn) {
+  const TinyWeights weights;
+  const MlpProjector<kernels::Gelu, LayerNorm> projector(
+      {.input_size = 14, .output_size = 9, .bias = Linear::Bias::kNone, .intermediate_size = 11, .norm_eps = 1e-3f}, Weights(weights));
+  EXPECT_EQ(projector.input_size(), 14);
+  EXPECT_EQ(projector.output_size(), 9);
+  const Matrix features = tiny_rows(5, 14), before = Matrix::clone(features);
+  const Layers layers(weights);
+  const auto inner = reference::map(layers.linear("linear_1", layers.layer_norm("norm", rows_of(features), 1e-3f)), reference::gelu);
+  EXPECT_EQ(inner[0].size(), 11u);
+  reference::expect_within(projected(projector, features), layers.linear("linear_2", inner));
+  EXPECT_TRUE(test::same_bits(features, before));
+}
+
 }  // namespace models_projectors
 }  // namespace duet::testing

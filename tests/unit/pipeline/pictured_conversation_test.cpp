@@ -26,9 +26,17 @@ struct Model {
   std::string golden, image_token;
   TokenId image_token_id;
   TokenId vocab_size;
+  std::vector<std::pair<TokenId, std::string>> tags = {};  // further tokens that the family's prompts have
 };
 std::ostream& operator<<(std::ostream& out, const Model& model) { return out << model.golden; }
-const Model kModels[] = {{"mllama-0", "<|image|>", 256, 257}, {"qwen2-vl-0", "<|image_pad|>", 259, 272}, {"idefics3-0", "<image>", 301, 352}};
+const std::vector<std::pair<TokenId, std::string>> kNvlmTags = {{140, "<|vision_pad|>"}, {141, "<tile_1>"}, {142, "<tile_2>"}, {143, "<tile_3>"}, {144, "<tile_4>"},
+                                                                {145, "<tile_5>"}, {146, "<tile_6>"}, {147, "<tile_global_thumbnail>"}};
+const Model kModels[] = {{"mllama-0", "<|image|>", 256, 257},
+                         {"qwen2-vl-0", "<|image_pad|>", 259, 272},
+                         {"idefics3-0", "<image>", 301, 352},
+                         {"nvlm-d-0", "<image>", -1, 160, kNvlmTags},
+                         {"nvlm-x-0", "<image>", -1, 160, kNvlmTags},
+                         {"nvlm-h-0", "<image>", -1, 160, kNvlmTags}};
 
 /// Every id has a spelling of its own, so that a reply is the same ids when it is read again.
 Json tokenizer_of(const Model& model) {
@@ -48,9 +56,12 @@ Json tokenizer_of(const Model& model) {
   };
   for (const auto& [id, text] : {std::pair<TokenId, std::string>(0, "<unk>"), {1, "<s>"}, {2, "</s>"}}) add(id, text);
   for (; next < model.vocab_size; ++next) {
-    if (next == model.image_token_id) {
+    const auto tag = std::ranges::find(model.tags, next, &std::pair<TokenId, std::string>::first);
+    if (tag != model.tags.end()) {
+      add(next, tag->second);
+    } else if (next == model.image_token_id) {
       add(next, model.image_token);
-    } else if (!names.empty()) {
+    } else if (!names.empty() && model.tags.empty()) {
       add(next, names.back());
       names.pop_back();
     } else {
@@ -74,7 +85,10 @@ class PicturedConversation : public ::testing::TestWithParam<Model> {
                                                 "{% else %}{{ p.text }}{% endif %}{% endfor %}{% if m.role == 'assistant' %}</s>{% else %}|{% endif %}{% endfor %}"));
     pipeline_ = std::make_unique<const Pipeline>(load_model(folder_.path(), {.threads = 1}));
   }
-  static fs::path golden() { return fs::path(DUET_GOLDEN_DIR) / GetParam().golden; }
+  static fs::path golden() {
+    const fs::path own = fs::path(DUET_TEST_GOLDEN_DIR) / GetParam().golden;
+    return fs::exists(own) ? own : fs::path(DUET_GOLDEN_DIR) / GetParam().golden;
+  }
   [[nodiscard]] const Pipeline& pipeline() const { return *pipeline_; }
   [[nodiscard]] fs::path file() const { return folder_.path() / "chat.safetensors"; }
   [[nodiscard]] std::vector<Image> open(const std::vector<int>& numbers) const {
@@ -125,6 +139,26 @@ TEST_P(PicturedConversation, ATurnMayShowSeveral) { expect_as_at_once({{"what?",
 TEST_P(PicturedConversation, PicturesMatter) {
   const std::vector<std::string> reply = {"x"};
   EXPECT_NE(at_once({{"what?", {0}}, {"why?", {}}}, reply), at_once({{"what?", {1}}, {"why?", {}}}, reply));
+}
+
+/// Rows of a picture that are in the prompt are read again with it, whatever the memory holds.
+TEST_P(PicturedConversation, TheSamePicturesMayComeBehindOtherWords) {
+  struct Text {
+    const char *first, *second, *question;
+    bool begins_alike;
+  };
+  Conversation chat(pipeline(), {});
+  for (const Text& text : {Text{"see ", " and ", " what?", false}, Text{"no, ", " and ", " what?", false}, Text{"no, ", " and ", " why?", true},
+                           Text{"no, ", " but ", " why?", true}, Text{"no, ", " but ", " why?", true}}) {
+    const std::string words = concat(text.first, GetParam().image_token, text.second, GetParam().image_token, text.question);
+    const std::vector<TokenId> ids = pipeline().prompts().encode_exactly(words, pipeline().prompts().plans(open({0, 1})));
+    if (pipeline().model().rules().picture_rows == PictureRows::kInPrompt) chat.restart();
+    chat.user_ids(ids, open({0, 1}));
+    Conversation fresh(pipeline(), {});
+    fresh.user_ids(ids, open({0, 1}));
+    EXPECT_EQ(chat.reply(six()).ids, fresh.reply(six()).ids) << words;
+    if (text.begins_alike) EXPECT_GT(chat.statistics().reused_tokens, 0) << words;
+  }
 }
 
 /// A file keeps no pictures: what the session holds of them must do.

@@ -17,6 +17,7 @@
 #include "duet/pipeline/processors/idefics2.hpp"
 #include "duet/pipeline/processors/idefics3.hpp"
 #include "duet/pipeline/processors/mllama.hpp"
+#include "duet/pipeline/processors/nvlm.hpp"
 #include "duet/pipeline/processors/paligemma.hpp"
 #include "duet/pipeline/processors/phi3_v.hpp"
 #include "duet/pipeline/processors/pixtral.hpp"
@@ -41,6 +42,7 @@ const std::map<std::string, Made (*)(PromptRules, const CheckpointFolder&)> kMak
     {"mllama", make<MllamaProcessor>},     {"paligemma", make<PaliGemmaProcessor>},    {"llava-next", make<AnyResolutionProcessor>},
     {"pixtral", make<PixtralProcessor>},   {"qwen2-vl", make<Qwen2VlProcessor>},       {"llava-onevision", make<AnyResolutionProcessor>},
     {"smolvlm", make<Idefics3Processor>},  {"qwen2.5-vl", make<Qwen2VlProcessor>},     {"smolvlm2", make<Idefics3Processor>},
+    {"nvlm", make<NvlmProcessor>},
 };
 
 /// The rules that a family has, as far as processors read them.
@@ -371,10 +373,139 @@ TEST(Phi3V, TilesAreAsManyAsThereMayBe) {
   EXPECT_FALSE(processor.spells_images_out("<|image_x|> what"));
 }
 
+/// What the published dynamic_preprocess makes of sizes: the most tiles, width and height, columns and rows of tiles of 448 pixels.
+TEST(Nvlm, TilesAreTheReferences) {
+  struct Case {
+    Index most, width, height, cols, rows;
+  };
+  constexpr Case kCases[] = {
+      {4, 448, 448, 1, 1},   {4, 640, 480, 1, 1},    {4, 480, 640, 1, 2},   {4, 1920, 1080, 2, 1}, {4, 634, 635, 2, 2},  {4, 633, 633, 1, 1},
+      {4, 634, 634, 2, 2},   {4, 3000, 100, 4, 1},   {4, 100, 3000, 1, 4},  {4, 897, 448, 2, 1},   {4, 1500, 1000, 2, 2}, {4, 150, 100, 1, 1},
+      {4, 2000, 750, 3, 1},  {6, 640, 480, 3, 2},    {6, 480, 640, 2, 3},   {6, 1080, 1920, 1, 2}, {6, 634, 634, 2, 2},  {6, 633, 633, 1, 1},
+      {6, 3000, 100, 6, 1},  {6, 150, 100, 3, 2},    {6, 1250, 1000, 3, 2}, {6, 300, 300, 1, 1},   {6, 2000, 750, 3, 1}, {6, 1, 1, 1, 1},
+      {6, 7, 5, 3, 2},       {12, 640, 480, 4, 3},   {12, 1920, 1080, 4, 2}, {12, 1080, 1920, 2, 4}, {12, 1024, 1024, 3, 3}, {12, 2000, 750, 5, 2},
+      {12, 1250, 1000, 4, 3}};
+  for (const Case& c : kCases) {
+    const kernels::GridSize grid = DynamicTiling{.max_tiles = c.most}.grid({c.height, c.width});
+    EXPECT_EQ(std::pair(grid.cols, grid.rows), std::pair(c.cols, c.rows)) << c.width << " x " << c.height << " in at most " << c.most;
+  }
+  std::uint64_t all = 0;  // of many sizes, as one number
+  for (const Index most : {1, 2, 3, 4, 5, 6, 9, 12}) {
+    for (Index width = 5; width < 2000; width += 35) {
+      for (Index height = 5; height < 2000; height += 35) {
+        const kernels::GridSize grid = DynamicTiling{.max_tiles = most}.grid({height, width});
+        all = all * 1000003u + static_cast<std::uint64_t>(grid.cols * 64 + grid.rows);
+      }
+    }
+  }
+  EXPECT_EQ(all, 9362436226324949009u);
+}
+
+nlohmann::json tiling() {
+  return {{"force_image_size", 8}, {"dynamic_image_size", true}, {"use_thumbnail", true}, {"max_dynamic_patch", 6}, {"tile_token_ids", {21, 22, 23, 24, 25, 26, 27}}};
+}
+/// A picture of so many crops, of two rows each.
+PicturePlan crops_of(Index count) {
+  PicturePlan plan;
+  plan.num_crops = count;
+  plan.num_tokens = 2 * count;
+  return plan;
+}
+PromptRules nvlm_rules(PictureRows where) {
+  PromptRules rules = rules_with(2);
+  rules.picture_rows = where;
+  return rules;
+}
+
+TEST(Nvlm, PicturesAreCutAsConfigJsonSays) {
+  const auto plan = [](const nlohmann::json& changes, PictureSize size) {
+    nlohmann::json config = tiling();
+    if (!changes.is_null()) config.merge_patch(changes);
+    return NvlmProcessor(rules_with(2), Files(nlohmann::json::object(), config).get()).plan(size);
+  };
+  const PicturePlan two = plan({}, {20, 41});
+  EXPECT_EQ(two.num_crops, 3);
+  EXPECT_EQ(std::pair(two.tile_rows, two.tile_cols), std::pair(Index{1}, Index{2}));
+  EXPECT_EQ(two.num_tokens, 6);
+  EXPECT_EQ(two.resized, (PictureSize{8, 16}));
+  EXPECT_EQ(plan({{"use_thumbnail", false}}, {20, 41}).num_tokens, 4);
+  const PicturePlan whole = plan({{"dynamic_image_size", false}}, {20, 41});
+  EXPECT_EQ(std::pair(whole.num_crops, whole.tile_cols), std::pair(Index{1}, Index{0})) << "a picture in one tile has no second view";
+  EXPECT_EQ(plan({{"min_dynamic_patch", 3}}, {20, 41}).num_crops, 7) << "3 x 2 is closer than 3 x 1";
+  EXPECT_EQ(plan({{"force_image_size", nullptr}, {"vision_config", {{"image_size", 4}}}}, {20, 41}).resized, (PictureSize{4, 8}));
+
+  VisualInput input;
+  const NvlmProcessor processor(rules_with(2), Files({{"image_mean", {0, 0, 0}}, {"image_std", {1, 1, 1}}}, tiling()).get());
+  processor.process(shaded(16, 8), input);
+  ASSERT_EQ(input.num_crops(), 3);
+  const Image picture = shaded(16, 8);
+  EXPECT_FLOAT_EQ(input.crop(1)[0], static_cast<float>(picture.rgb()[3 * 8]) / 255.0f) << "the second tile begins in the picture's middle";
+}
+
+TEST(Nvlm, EveryCropHasItsTagInThePrompt) {
+  const auto expanded = [](PictureRows where, std::vector<PicturePlan> pictures, std::string_view text) {
+    return NvlmProcessor(nvlm_rules(where), Files(nlohmann::json::object(), tiling()).get()).expand(text, pictures);
+  };
+  const PicturePlan cut = crops_of(3), whole = crops_of(1);
+  EXPECT_EQ(expanded(PictureRows::kInPrompt, {cut}, "<image>\nWhat?"),
+            "<Image><tile_1><|vision_pad|><|vision_pad|><tile_2><|vision_pad|><|vision_pad|><tile_global_thumbnail><|vision_pad|><|vision_pad|></Image>\nWhat?");
+  EXPECT_EQ(expanded(PictureRows::kInPrompt, {whole}, "<image>"), "<Image><tile_global_thumbnail><|vision_pad|><|vision_pad|></Image>");
+  EXPECT_EQ(expanded(PictureRows::kInMemory, {cut, whole}, "a<image>b<image>"),
+            "a<Image><tile_1><tile_2><tile_global_thumbnail></Image>b<Image><tile_global_thumbnail></Image>");
+  EXPECT_EQ(expanded(PictureRows::kInBoth, {cut}, "<image>"), "<Image><tile_1><tile_2><tile_global_thumbnail><|vision_pad|><|vision_pad|></Image>");
+  EXPECT_THROW(expanded(PictureRows::kInPrompt, {cut, cut}, "<image>"), Error);
+}
+
+TEST(Nvlm, ATagSeesItsTileAndTextBehindAPictureAllOfIt) {
+  using kernels::KeyRange;
+  const PicturePlan cut = crops_of(3), whole = crops_of(1);
+  const auto seen = [&](PictureRows where, std::vector<TokenId> ids, std::vector<PicturePlan> pictures) {
+    const NvlmProcessor processor(nvlm_rules(where), Files(nlohmann::json::object(), tiling()).get());
+    Prompt prompt = Prompt::causal(std::move(ids), 0, 99);
+    processor.arrange(prompt, pictures);
+    std::vector<std::pair<Index, Index>> ranges;
+    for (const KeyRange& range : prompt.visible_images) ranges.emplace_back(range.begin, range.end);
+    return std::pair(ranges, prompt.image_rows);
+  };
+  using Ranges = std::vector<std::pair<Index, Index>>;
+  // X: tags 21, 22 and that of the whole, 27; then another picture, of one crop.
+  EXPECT_EQ(seen(PictureRows::kInMemory, {3, 21, 22, 27, 4, 27, 5}, {cut, whole}),
+            std::pair(Ranges({{0, 0}, {0, 2}, {2, 4}, {4, 6}, {0, 6}, {6, 8}, {6, 8}}), std::vector<Index>()));
+  // H: 9 stands for the rows of the whole, which is not in memory.
+  EXPECT_EQ(seen(PictureRows::kInBoth, {3, 21, 22, 27, 9, 9, 4, 27, 9, 9, 5}, {cut, whole}),
+            std::pair(Ranges({{0, 0}, {0, 2}, {2, 4}, {0, 4}, {0, 4}, {0, 4}, {0, 4}, {4, 4}, {4, 4}, {4, 4}, {4, 4}}), std::vector<Index>({4, 5, 8, 9})));
+  // Without tags all is seen that the memory holds.
+  EXPECT_EQ(seen(PictureRows::kInMemory, {3, 4}, {}).first, Ranges({{0, 99}, {0, 99}}));
+  EXPECT_EQ(seen(PictureRows::kInPrompt, {3, 9, 9, 21}, {whole}).second, std::vector<Index>({1, 2}));
+  try {
+    seen(PictureRows::kInMemory, {21, 22, 23, 27}, {cut});
+    FAIL() << "a picture of two tiles took the tag of a third";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), HasSubstr("got <tile_3>, expected tags of 2 tiles"));
+  }
+}
+
+TEST(Nvlm, ArgumentsMayGroupCrops) {
+  const NvlmProcessor processor(rules_with(2), Files(nlohmann::json::object(), tiling()).get());
+  const auto pictures = [&](std::vector<double> counts) {
+    return processor.from_arguments([&](std::string_view name) -> std::optional<Argument> {
+      if (name == "pixel_values") return Argument{{3, 3, 8, 8}, std::vector<double>(3 * 3 * 8 * 8)};
+      if (name == "num_patches_list" && !counts.empty()) return Argument{{static_cast<Index>(counts.size())}, counts};
+      return std::nullopt;
+    });
+  };
+  EXPECT_EQ(pictures({}).num_pictures(), 3);
+  const VisualInput grouped = pictures({2, 1});
+  ASSERT_EQ(grouped.num_pictures(), 2);
+  EXPECT_EQ(grouped.pictures[0].num_tokens, 4);
+  EXPECT_EQ(grouped.crops[1].picture, 0);
+  for (const std::vector<double>& wrong : {std::vector<double>{2}, {2, 2}, {4, -1}, {3, 0}, {1.5, 1.5}, {1e300}}) EXPECT_THROW(pictures(wrong), Error);
+}
+
 /// Golden checkpoints of families that have no prompts among the reference's.
 template <class P>
 void expect_golden(const std::string& name) {
-  const std::filesystem::path folder = test::shared("golden") / name;
+  const std::filesystem::path own = std::filesystem::path(DUET_TEST_GOLDEN_DIR) / name, folder = std::filesystem::exists(own) ? own : test::shared("golden") / name;
   if (!std::filesystem::exists(folder / "golden_preproc.safetensors")) GTEST_SKIP() << "no " << folder;
   const P processor(rules_with(4), CheckpointFolder(folder));
   const MappedFile mapping(folder / "golden_preproc.safetensors");
@@ -396,6 +527,7 @@ void expect_golden(const std::string& name) {
 }
 TEST(Idefics1, PixelsAreTheReferences) { expect_golden<Idefics1Processor>("idefics1-0"); }
 TEST(Idefics2, PixelsAreTheReferences) { expect_golden<Idefics2Processor>("idefics2-0"); }
+TEST(Nvlm, PixelsAreThoseOfPillow) { expect_golden<NvlmProcessor>("nvlm-d-0"); }
 
 /// Every family, from class defaults alone, takes pictures of any shape or says clearly that it does not.
 TEST(Processors, ExtremePicturesWorkOrAreErrors) {
