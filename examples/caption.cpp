@@ -1,5 +1,7 @@
 // Captions a picture:  caption MODEL PICTURE
-#include <duet/duet.hpp>
+#include <duet/pipeline/conversation.hpp>
+#include <duet/zoo/load.hpp>
+#include <duet/zoo/vision_encoder_decoder.hpp>
 #include <iostream>
 
 int main(int argc, char** argv) try {

@@ -56,10 +56,9 @@ class AnySession {
   [[nodiscard]] virtual std::function<void()> mark() = 0;
   /// Forgets all rows from `length` on.
   virtual void truncate(Index length) = 0;
-  /// All that is needed to go on with the same bits.
-  [[nodiscard]] virtual SessionState state() const = 0;
-  /// Becomes what state() was of. Errors as Session::restore; the session is then as it was.
-  virtual void restore(const SessionFile& file) = 0;
+  /// What a file sees of the session.
+  [[nodiscard]] virtual ConstSessionParts parts() const = 0;
+  [[nodiscard]] virtual SessionParts parts() = 0;
   /// Forgets the text and keeps the images' memory.
   virtual void restart() = 0;
   /// Forgets text and images.

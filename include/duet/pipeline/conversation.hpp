@@ -163,7 +163,7 @@ class Conversation {
   /// What was said and seen, in a file that appears whole or not at all. A turn that waits for its reply is not kept.
   /// Errors  kFileNotReadable when it cannot be written
   void save(const std::filesystem::path& path) const {
-    SessionState state = session_->state();
+    SessionState state = state_of(std::as_const(*session_).parts());
     state.add_ids("conversation.unread", unread_);
     state.add_ids("conversation.read", read_);
     state.add("conversation.read_pictures", numbers_of(read_pictures_));
@@ -184,7 +184,7 @@ class Conversation {
       throw Error(ErrorKind::kMalformedFile, concat(file.where(), ": tensor conversation.read"), concat(read.size(), " ids"),
                   "at most as many as there are positions");
     }
-    session_->restore(file);
+    restore_session(file, session_->parts());
     unread_ = std::move(unread);
     read_ = std::move(read);
     read_pictures_ = std::move(read_pictures);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "duet/fusion/vision_language_model.hpp"
-#include "duet/pipeline/session_contents.hpp"
+#include "duet/pipeline/session_parts.hpp"
 #include "duet/pipeline/text_model.hpp"
 
 namespace duet {
@@ -138,11 +138,14 @@ class Session {
   }
 
   /// All that is needed to go on with the same bits: keys and values of text and images, positions and logits.
-  [[nodiscard]] SessionState state() const { return contents_.state(*model_, options_.kv_format); }
+  [[nodiscard]] SessionState state() const { return state_of(parts()); }
   /// Becomes what state() was of, whatever was here before.
   /// Errors  kConfigMismatch for a session of another model or format; kContextFull when it does not fit; kMalformedFile,
   ///         kMissingTensor, kShapeMismatch, kUnsupportedDtype; the session is then as it was
-  void restore(const SessionFile& file) { contents_.restore(file, *model_, options_.kv_format, options_.max_length, workspace_); }
+  void restore(const SessionFile& file) { restore_session(file, parts()); }
+  /// What a file sees of the session.
+  [[nodiscard]] ConstSessionParts parts() const { return {file_model(), &contents_, memory_to_keep(contents_.memory)}; }
+  [[nodiscard]] SessionParts parts() { return {file_model(), &contents_, memory_to_keep(contents_.memory), &workspace_}; }
   /// The session in a file of its own, which appears whole or not at all.
   /// Errors  kFileNotReadable when it cannot be written
   void save(const std::filesystem::path& path) const { state().save(path); }
@@ -311,6 +314,19 @@ class Session {
     return options;
   }
   static const VisualMemory* memory_of(const Memory& memory) noexcept { return Contents::memory_of(memory); }
+
+  [[nodiscard]] SessionModel file_model() const { return {*model_, options_.kv_format, options_.max_length}; }
+  /// The memory as a file keeps it, or null where there is none to be kept.
+  template <class SomeMemory>
+  [[nodiscard]] static auto memory_to_keep(SomeMemory& memory) noexcept {
+    static_assert(Contents::kKeepsImages || std::is_empty_v<Memory>, "duet: a session with a memory of another kind has no file");
+    using Kept = std::conditional_t<std::is_const_v<SomeMemory>, const VisualMemory, VisualMemory>;
+    if constexpr (Contents::kKeepsImages) {
+      return static_cast<Kept*>(&memory);
+    } else {
+      return static_cast<Kept*>(nullptr);
+    }
+  }
 
   void check_room(Index rows) const {
     if (contents_.cache.length() + rows <= options_.max_length) return;

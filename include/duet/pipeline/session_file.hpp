@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -19,35 +18,6 @@ namespace duet {
 
 // A session in a safetensors file: keys and values as they are stored, to the bit, and in the metadata the model they belong
 // to. Position-major, so that a file does not depend on how pages are laid out.
-
-/// What a session must share with the model that goes on with it: sizes, and numbers, for a model trained further is
-/// another.
-template <class Model>
-[[nodiscard]] std::map<std::string, std::string> session_identity(const Model& model, KeyValueFormat format) {
-  const auto& decoder = model.decoder();
-  const auto& c = decoder.config();
-  std::map<std::string, std::string> identity = {{"kv", std::string(name_of(format))},
-                                                 {"vocab_size", std::to_string(c.vocab_size)},
-                                                 {"hidden_size", std::to_string(c.hidden_size)},
-                                                 {"intermediate_size", std::to_string(c.intermediate_size)},
-                                                 {"num_hidden_layers", std::to_string(c.num_hidden_layers)},
-                                                 {"num_attention_heads", std::to_string(c.num_attention_heads)},
-                                                 {"num_key_value_heads", std::to_string(c.num_key_value_heads)},
-                                                 {"head_dim", std::to_string(c.head_dim)},
-                                                 {"fusion", "none"}};
-  if constexpr (requires { typename Model::FusionPolicy; }) identity["fusion"] = Model::FusionPolicy::kName;
-  constexpr Index kRows = 64;  // of the embedding table: they stand for all weights
-  std::vector<TokenId> ids;
-  for (Index i = 0; i < kRows; ++i) ids.push_back(static_cast<TokenId>(i * c.vocab_size / kRows));
-  Matrix rows(kRows, decoder.hidden_size());
-  decoder.embed(ids, rows);
-  std::uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a (Fowler, Noll, Vo), a number at a time
-  for (const float value : std::span(rows.view().data(), static_cast<std::size_t>(kRows * rows.cols()))) {
-    hash = (hash ^ std::bit_cast<std::uint32_t>(value)) * 0x100000001b3u;
-  }
-  identity["embeddings"] = std::to_string(hash);
-  return identity;
-}
 
 /// A session on its way to a file.
 struct SessionState {

@@ -73,8 +73,8 @@ class SessionOf final : public AnySession {
     return [this, mark = session_.mark()] { session_.rewind(mark); };
   }
   void truncate(Index length) override { session_.truncate(length); }
-  [[nodiscard]] SessionState state() const override { return session_.state(); }
-  void restore(const SessionFile& file) override { session_.restore(file); }
+  [[nodiscard]] ConstSessionParts parts() const override { return session_.parts(); }
+  [[nodiscard]] SessionParts parts() override { return session_.parts(); }
   void restart() override { session_.restart(); }
   void clear() override { session_.clear(); }
   [[nodiscard]] Index length() const override { return session_.length(); }

@@ -1,14 +1,14 @@
 #pragma once
 
 #include "duet/zoo/clip.hpp"
-#include "duet/zoo/gpt2.hpp"
+#include "duet/zoo/gpt2_decoder.hpp"
 #include "duet/zoo/trocr.hpp"
 #include "duet/zoo/vit.hpp"
 
 namespace duet {
 
 /// A vision encoder and a text decoder with cross-attention in every block: captioning and reading of text as encoder-decoder.
-/// Method B. `VisionFamily` is Vit or ClipVision, `TextFamily` Gpt2 or TrOcr.
+/// Method B. `VisionFamily` is Vit or ClipVision, `TextFamily` Gpt2Decoder or TrOcr.
 ///
 /// Source  Li et al. 2021, 2109.10282 (TrOCR); the reference's VisionEncoderDecoderModel
 template <class VisionFamily, class TextFamily>
@@ -62,8 +62,8 @@ struct VisionEncoderDecoderOf {
   }
 };
 
-using VitGpt2 = VisionEncoderDecoderOf<Vit, Gpt2>;
-using ClipGpt2 = VisionEncoderDecoderOf<ClipVision, Gpt2>;
+using VitGpt2 = VisionEncoderDecoderOf<Vit, Gpt2Decoder>;
+using ClipGpt2 = VisionEncoderDecoderOf<ClipVision, Gpt2Decoder>;
 using VitTrOcr = VisionEncoderDecoderOf<Vit, TrOcr>;
 
 }  // namespace duet

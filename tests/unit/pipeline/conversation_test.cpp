@@ -125,8 +125,8 @@ class SpiedSession final : public AnySession {
   std::span<const float> decode(TokenId id) override { return spoilt(session_->decode(id)); }
   [[nodiscard]] std::function<void()> mark() override { return session_->mark(); }
   void truncate(Index length) override { session_->truncate(length); }
-  [[nodiscard]] SessionState state() const override { return session_->state(); }
-  void restore(const SessionFile& file) override { session_->restore(file); }
+  [[nodiscard]] ConstSessionParts parts() const override { return std::as_const(*session_).parts(); }
+  [[nodiscard]] SessionParts parts() override { return session_->parts(); }
   void restart() override { session_->restart(); }
   void clear() override { session_->clear(); }
   [[nodiscard]] Index length() const override { return session_->length(); }
