@@ -443,6 +443,8 @@ TEST(BrokenFiles, WhateverTheOrderOfTheirParts) {
   EXPECT_THAT(message_of(R"({"type": "Unigram", "vocab": 3})"), HasSubstr("model.vocab: got number, expected a list"));
   EXPECT_THAT(message_of(R"({"type": "Unigram"})"), HasSubstr("model.vocab: got nothing"));
   EXPECT_THAT(message_of(R"({"type": "Unigram", "vocab": [["a", 0]], "vocab": {"b": 1}})"), HasSubstr("model.vocab: got object"));
+  EXPECT_THAT(message_of(R"({"type": "BPE", "vocab": {"a": 0}}, "added_tokens": [{"id": 18446744073709551615, "content": "x"})" "]"),
+              HasSubstr("added_tokens[0].id: got 18446744073709551615, expected an integer"));
   for (const char* entry : {"3", "[]", "[\"a\"]", "[3, \"a\"]", "[\"a\", \"b\"]", "[\"a\", 1, 2]", "[\"a\", null]", "{\"a\": 1}", "[[\"a\", 1]]"}) {
     const std::string list = R"({"type": "Unigram", "vocab": [["x", -1], )";
     EXPECT_THAT(message_of(list + entry + "]}"), HasSubstr("model.vocab[1]")) << entry;

@@ -80,8 +80,17 @@ class TokenizerFileReader final : private JsonTreeReader {
     require_rest("boolean");
     JsonTreeReader::boolean(x);
   }
-  void number_integer(std::int64_t x) override { number(x); }
-  void number_unsigned(std::uint64_t x) override { number(static_cast<std::int64_t>(std::min<std::uint64_t>(x, std::uint64_t{1} << 40))); }
+  void number_integer(std::int64_t x) override {
+    if (part_ == Part::kVocab) return file_.vocabulary.add(key_, x, where_);
+    if (part_ == Part::kScore) return score(static_cast<double>(x));
+    require_rest("number");
+    JsonTreeReader::number_integer(x);
+  }
+  void number_unsigned(std::uint64_t x) override {
+    if (part_ == Part::kRest) return JsonTreeReader::number_unsigned(x);
+    if (part_ == Part::kScore) return score(static_cast<double>(x));
+    number_integer(static_cast<std::int64_t>(std::min<std::uint64_t>(x, std::uint64_t{1} << 40)));  // no id is larger
+  }
   void number_float(double x, std::string_view text) override {
     if (part_ == Part::kScore) return score(x);
     require_rest("number");
@@ -142,12 +151,6 @@ class TokenizerFileReader final : private JsonTreeReader {
   /// Whether the container about to open is a member of "model".
   [[nodiscard]] bool in_model() const { return open_.size() == 2 && open_[1] == model_; }
 
-  void number(std::int64_t x) {
-    if (part_ == Part::kVocab) return file_.vocabulary.add(key_, x, where_);
-    if (part_ == Part::kScore) return score(static_cast<double>(x));
-    require_rest("number");
-    JsonTreeReader::number_integer(x);
-  }
   void score(double x) {
     if (count_++ != 1) throw wrong("number");
     score_ = x;

@@ -21,7 +21,8 @@ class Vocabulary {
   /// No vocabulary comes near; a larger id is a mistake, or an attempt to make us reserve memory.
   static constexpr TokenId kIdLimit = TokenId{1} << 22;
 
-  /// Errors  kMalformedFile for an id out of range or taken, and a token that is there already; `where` names the file
+  /// Errors  kMalformedFile for an id out of range or taken, a token that is there already, and 2 GiB of them; `where` names the
+  ///         file
   void add(std::string_view token, std::int64_t id, std::string_view where) {
     if (id < 0 || id >= kIdLimit) {
       throw Error(ErrorKind::kMalformedFile, concat(where, " \"", token, '"'), concat("id ", id), concat("an id between 0 and ", kIdLimit - 1));
