@@ -4,10 +4,12 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <optional>
 
 #include "bench_comparison.hpp"
 #include "commands.hpp"
 #include "duet/kernels/machine.hpp"
+#include "duet/pipeline/pipeline.hpp"
 #include "load_model.hpp"
 #include "progress.hpp"
 #include "random_model.hpp"
@@ -64,6 +66,13 @@ double peak_megabytes() {
   return 0;
 }
 
+/// Ids that a model has.
+std::vector<duet::TokenId> made_up_ids(const duet::ModelInfo& info, Index count) {
+  std::vector<duet::TokenId> ids;
+  for (Index i = 0; i < count; ++i) ids.push_back(static_cast<duet::TokenId>((i * 7919 + 1) % info.vocab_size));
+  return ids;
+}
+
 struct Text {
   Index prompt = 0, replies = 0;  ///< tokens
   double prefill_seconds = 0, prefill_gflop = 0, decode_seconds = 0, decode_bytes = 0, kv_bytes = 0;
@@ -79,6 +88,38 @@ duet::VisualInput made_up_picture(const duet::ModelInfo& info) {
   return input;
 }
 
+struct Loading {
+  double model_seconds = 0;                        ///< mapping the weights and building the model
+  std::optional<double> tokenizer_seconds = {};    ///< its files alone
+  std::optional<double> first_token_seconds = {};  ///< from nothing to the first token's text
+  Index prompt = 0;                                ///< tokens before it
+};
+
+/// Loads a checkpoint as a program does that wants an answer: the tokenizer is read meanwhile, and a picture is looked at where the
+/// decoder asks for one.
+std::shared_ptr<const duet::AnyModel> load_and_begin(const BenchOptions& options, Loading& loading) {
+  std::shared_ptr<const duet::AnyModel> model;
+  const double until_text = seconds([&] {
+    loading.model_seconds = seconds([&] { model = load_model(options.model, load_options(options.weights, options.threads)); });
+    const duet::ModelInfo& info = model->info();
+    if (!info.writes_text()) return;
+    const duet::Pipeline pipeline(model);
+    loading.prompt = std::min<Index>(32, info.context);
+    const auto session = model->start({.max_length = loading.prompt, .kv_format = options.kv_format});
+    duet::Workspace workspace(model->compute());
+    duet::ImageRows rows;
+    if (info.cross_attention_layers > 0) rows = model->encode(made_up_picture(info), workspace);
+    const duet::Prompt prompt = duet::Prompt::causal(made_up_ids(info, loading.prompt), 0, rows.rows.rows());
+    const std::span<const float> logits = session->prefill(prompt, rows);
+    const duet::TokenId id = pipeline.make_sampler({}).sample(logits);
+    if (const duet::Tokenizer* tokenizer = pipeline.tokenizer()) static_cast<void>(tokenizer->decode({&id, 1}));
+  });
+  if (model->info().writes_text()) loading.first_token_seconds = until_text;
+  const std::filesystem::path folder = model->folder().path();
+  if (duet::Tokenizer::is_in(folder)) loading.tokenizer_seconds = seconds([&] { static_cast<void>(duet::Tokenizer::load(folder)); });
+  return model;
+}
+
 /// Prefill and decode; arithmetic and bytes are those really done. A model that reads a visual memory has one picture in it.
 Text measure_text(const duet::AnyModel& model, const BenchOptions& options, Limits& limits) {
   const duet::ModelInfo& info = model.info();
@@ -90,8 +131,7 @@ Text measure_text(const duet::AnyModel& model, const BenchOptions& options, Limi
                       duet::concat("at most the context, ", info.context));
   }
   const auto session = model.start({.max_length = longest + replies, .kv_format = options.kv_format});
-  std::vector<duet::TokenId> ids;
-  for (Index i = 0; i < longest; ++i) ids.push_back(static_cast<duet::TokenId>((i * 7919 + 1) % info.vocab_size));
+  const std::vector<duet::TokenId> ids = made_up_ids(info, longest);
   Index image_rows = 0;
   if (info.cross_attention_layers > 0) {
     duet::Workspace workspace(model.compute());
@@ -139,13 +179,13 @@ int bench(const BenchOptions& options) {
   std::optional<BenchComparison> earlier;  // read first: a wrong file is told before anything runs
   if (!options.compare.empty()) earlier.emplace(options.compare);
   std::shared_ptr<const duet::AnyModel> model;
-  const double load = seconds([&] {
-    if (options.shape.empty()) {
-      model = load_model(options.model, load_options(options.weights, options.threads));
-    } else {
-      model = random_model(options.shape, dtype_named(options.weights.empty() ? "bf16" : options.weights), options.threads);
-    }
-  });
+  Loading loading;
+  if (options.shape.empty()) {
+    model = load_and_begin(options, loading);
+  } else {
+    const duet::DType weights = dtype_named(options.weights.empty() ? "bf16" : options.weights);
+    loading.model_seconds = seconds([&] { model = random_model(options.shape, weights, options.threads); });
+  }
   const duet::ModelInfo& info = model->info();
   const bool has_text = info.writes_text(), has_vision = info.reads_images();
   const bool with_image = has_vision && (options.image || !has_text);
@@ -174,7 +214,9 @@ int bench(const BenchOptions& options) {
   result["threads"] = model->compute().threads->size();
   result["kernels"] = model->compute().kernels->name;
   result["machine"] = {{"read_gb_s", limits.read()}, {"fma_gflop_s", limits.fma()}};
-  result["load_ms"] = 1e3 * load;
+  result["load_ms"] = 1e3 * loading.model_seconds;
+  if (loading.tokenizer_seconds) result["tokenizer_ms"] = 1e3 * *loading.tokenizer_seconds;
+  if (loading.first_token_seconds) result["first_token"] = {{"ms", 1e3 * *loading.first_token_seconds}, {"prompt", loading.prompt}};
   if (has_text) {
     const double rate = text.prefill_gflop / text.prefill_seconds;
     result["prefill"] = {{"tokens", text.prompt},
@@ -205,7 +247,12 @@ int bench(const BenchOptions& options) {
   std::printf("%s, %s weights, %d threads, %s kernels\n", result["model"].get<std::string>().c_str(), result["weights"].get<std::string>().c_str(),
               model->compute().threads->size(), std::string(model->compute().kernels->name).c_str());
   std::printf("machine  reads %.1f GB/s, multiplies %.1f GFLOP/s (best of %zu probes)\n", limits.read(), limits.fma(), limits.probes().size());
-  std::printf("load     %.0f ms, peak memory %.0f MB\n", 1e3 * load, result["peak_rss_mb"].get<double>());
+  std::printf("load     model %.1f ms", 1e3 * loading.model_seconds);
+  if (loading.tokenizer_seconds) std::printf(", tokenizer %.1f ms", 1e3 * *loading.tokenizer_seconds);
+  if (loading.first_token_seconds) {
+    std::printf("; first token after %.1f ms, with a prompt of %ld", 1e3 * *loading.first_token_seconds, static_cast<long>(loading.prompt));
+  }
+  std::printf("; peak memory %.0f MB\n", result["peak_rss_mb"].get<double>());
   if (has_text) {
     const auto& p = result["prefill"];
     const auto& d = result["decode"];

@@ -14,6 +14,8 @@ struct Row {
 };
 constexpr Row kRows[] = {
     {"load ms", nullptr, "load_ms", 1},
+    {"tokenizer ms", nullptr, "tokenizer_ms", 1},
+    {"first token ms", "first_token", "ms", 1},
     {"prefill tokens/s", "prefill", "tokens_per_s", 1},
     {"  of the FMA peak", "prefill", "fraction_of_fma_peak", 3},
     {"decode tokens/s", "decode", "tokens_per_s", 1},

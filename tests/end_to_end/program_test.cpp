@@ -75,6 +75,21 @@ TEST(Run, PlaceholdersMustFitTheImages) {
   EXPECT_THAT(outcome.err, HasSubstr("65"));
 }
 
+TEST(Run, IdsNeedNoTokenizer) {
+  const TempFolder folder;
+  for (const char* file : {"config.json", "model.safetensors"}) fs::copy_file(fs::path(golden("llama-0")) / file, folder.path() / file);
+  const std::string command = "run '" + folder.path().string() + "' --prompt-ids 1,2,3 --max-new-tokens 4";
+  const Outcome bare = duet_program(command + " --json");
+  ASSERT_EQ(bare.code, 0) << bare.err;
+  EXPECT_EQ(bare.json()["ids"].size(), 4U);
+  EXPECT_EQ(bare.json()["text"], "");
+  folder.write("tokenizer.json", "{");
+  EXPECT_THAT(duet_program(command + " --dry-run").out, StartsWith("1 2 3 \n3 tokens")) << "nothing becomes text";
+  const Outcome broken = duet_program(command + " --json");
+  EXPECT_TRUE(broken.is_clear_error()) << broken.err;
+  EXPECT_THAT(broken.err, HasSubstr("tokenizer.json: got no JSON (parse error at line 1, column 2"));
+}
+
 TEST(Usage, WrongOptionsAreExitCodeTwo) {
   EXPECT_EQ(duet_program("").code, 2);
   EXPECT_EQ(duet_program("run").code, 2);
@@ -311,6 +326,8 @@ TEST(Bench, StandsBesideAnEarlierRun) {
   const Outcome first = duet_program(model + " --json");
   ASSERT_EQ(first.code, 0) << first.err;
   auto earlier = first.json();
+  EXPECT_GT(earlier["first_token"]["ms"].get<double>(), earlier["load_ms"].get<double>());
+  EXPECT_FALSE(earlier.contains("tokenizer_ms")) << "the folder has none";
   earlier["decode"]["tokens_per_s"] = 0.5;
   earlier["threads"] = 7;
   folder.write("run.json", earlier.dump());
@@ -318,7 +335,10 @@ TEST(Bench, StandsBesideAnEarlierRun) {
   ASSERT_EQ(second.code, 0) << second.err;
   EXPECT_THAT(second.out, HasSubstr("not the same threads: 7 before, 1 now"));
   EXPECT_THAT(second.out, ::testing::ContainsRegex("decode tokens/s +0.5 +[0-9]"));
+  EXPECT_THAT(second.out, ::testing::ContainsRegex("first token ms +[0-9.]+ +[0-9]"));
   EXPECT_EQ(second.out.find("image ms"), std::string::npos) << "measured in neither run";
+  const Outcome with_text = duet_program("bench " + kMethodA + " --prefill 8 --decode 2");
+  EXPECT_THAT(with_text.out, ::testing::ContainsRegex("load +model [0-9.]+ ms, tokenizer [0-9.]+ ms; first token after [0-9.]+ ms"));
   folder.write("run.json", "{}");
   const Outcome wrong = duet_program(model + " --compare '" + file + "'");
   EXPECT_EQ(wrong.code, 1);

@@ -15,38 +15,12 @@
 
 #include "duet/core/error.hpp"
 #include "duet/core/matrix.hpp"
+#include "duet/io/json_reader.hpp"
 #include "duet/io/mapped_file.hpp"
 
 namespace duet {
 
 namespace detail {
-
-/// Counts depth without recursion, so that a hostile file cannot exhaust the stack of the real parser.
-inline bool nests_deeper_than(std::string_view text, int limit) {
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > limit) return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
-}
-
-/// What nlohmann/json found, without its own name for it.
-inline std::string json_problem(const nlohmann::json::exception& error) {
-  std::string_view text = error.what();
-  if (const auto end = text.find("] "); text.starts_with("[json.exception.") && end != std::string_view::npos) text.remove_prefix(end + 2);
-  return shown(text, 200);
-}
 
 /// Appends a value as JSON to an error message, until it is long enough. (json::dump would add a printer of its own for every
 /// kind of number and string.)
@@ -121,18 +95,8 @@ inline std::string read_text_file(const std::filesystem::path& path, std::uint64
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// What hears of each value in a JSON text, in order.
-using JsonEvents = nlohmann::json_sax<nlohmann::json>;
-
-/// Runs nlohmann/json's parser. Every reader comes through here, so that it is compiled once; json::sax_parse itself would
-/// add the readers of five binary formats.
-inline void read_json(std::string_view text, JsonEvents& events) {
-  auto input = nlohmann::detail::input_adapter(text);
-  nlohmann::detail::parser<nlohmann::json, decltype(input)>(std::move(input)).sax_parse(&events);
-}
-
 /// Builds the tree of a JSON text. Of a key given twice the last value counts.
-/// Errors  kMalformedFile, with the position that nlohmann/json found
+/// Errors  kMalformedFile, with the position, and for one nested too deep
 class JsonTreeReader : public JsonEvents {
  public:
   /// `where` names the text in errors; it must outlive the reader.
@@ -140,38 +104,31 @@ class JsonTreeReader : public JsonEvents {
 
   [[nodiscard]] nlohmann::json take() && { return std::move(root_); }
 
-  bool null() override { return value(nullptr); }
-  bool boolean(bool x) override { return value(x); }
-  bool number_integer(std::int64_t x) override { return value(x); }
-  bool number_unsigned(std::uint64_t x) override { return value(x); }
-  bool number_float(double x, const std::string&) override { return value(x); }
-  bool string(std::string& x) override { return value(std::move(x)); }
-  bool binary(nlohmann::json::binary_t&) override { return false; }
-  bool key(std::string& x) override {
-    key_ = std::move(x);
-    return true;
-  }
-  bool start_object(std::size_t) override { return open(nlohmann::json::object()); }
-  bool start_array(std::size_t) override { return open(nlohmann::json::array()); }
-  bool end_object() override { return close(); }
-  bool end_array() override { return close(); }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& e) override {
-    throw Error(ErrorKind::kMalformedFile, where_, concat("no JSON (", detail::json_problem(e), ")"), "a JSON document", "is the download complete?");
+  void null() override { value(nullptr); }
+  void boolean(bool x) override { value(x); }
+  void number_integer(std::int64_t x) override { value(x); }
+  void number_unsigned(std::uint64_t x) override { value(x); }
+  void number_float(double x, std::string_view) override { value(x); }
+  void string(std::string_view x) override { value(std::string(x)); }
+  void key(std::string_view x) override { key_ = x; }
+  void start_object() override { open(nlohmann::json::object()); }
+  void start_array() override { open(nlohmann::json::array()); }
+  void end_object() override { close(); }
+  void end_array() override { close(); }
+  [[nodiscard]] Error parse_error(std::string_view problem) const override {
+    return {ErrorKind::kMalformedFile, where_, concat("no JSON (", problem, ")"), "a JSON document", "is the download complete?"};
   }
 
  protected:
-  bool value(nlohmann::json x) {
-    place(std::move(x));
-    return true;
-  }
-  bool open(nlohmann::json container) {
+  void value(nlohmann::json x) { place(std::move(x)); }
+  void open(nlohmann::json container) {
+    constexpr std::size_t kMaxDepth = 128;
+    if (open_.size() == kMaxDepth) {
+      throw Error(ErrorKind::kMalformedFile, where_, concat("JSON nested deeper than ", kMaxDepth), "a flatter document");
+    }
     open_.push_back(&place(std::move(container)));
-    return true;
   }
-  bool close() {
-    open_.pop_back();
-    return true;
-  }
+  void close() { open_.pop_back(); }
 
   const std::string& where_;
   std::string key_;                    ///< the last one read
@@ -193,13 +150,9 @@ class JsonTreeReader : public JsonEvents {
 };
 
 /// Parses JSON from memory; `where` names it in errors.
-/// Errors  kMalformedFile, with the position that nlohmann/json found
+/// Errors  kMalformedFile, with the position
 inline nlohmann::json parse_json(std::string_view text, const std::string& where) {
-  constexpr int kMaxDepth = 128;
   reject_lfs_pointer(text, where);
-  if (detail::nests_deeper_than(text, kMaxDepth)) {
-    throw Error(ErrorKind::kMalformedFile, where, concat("JSON nested deeper than ", kMaxDepth), "a flatter document");
-  }
   JsonTreeReader reader(where);
   read_json(text, reader);
   return std::move(reader).take();

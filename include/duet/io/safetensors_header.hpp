@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <string_view>
@@ -10,7 +9,7 @@
 #include <vector>
 
 #include "duet/core/error.hpp"
-#include "duet/io/json.hpp"
+#include "duet/io/json_reader.hpp"
 
 namespace duet {
 
@@ -26,7 +25,7 @@ struct SafetensorsHeader {
 
 namespace detail {
 
-/// Listens to the JSON parser and accepts exactly the header's grammar, so that a hostile header is refused at its first
+/// Listens to the JSON reader and accepts exactly the header's grammar, so that a hostile header is refused at its first
 /// wrong token, deep nesting included, and nothing is built that the format does not have:
 ///
 ///     {"__metadata__": {string: string …}, name: {"dtype": string, "shape": [n …], "data_offsets": [begin, end]} …}
@@ -36,10 +35,9 @@ class SafetensorsHeaderReader final : public JsonEvents {
 
   [[nodiscard]] SafetensorsHeader take() && { return std::move(header_); }
 
-  // The parser's events, by nlohmann/json's names.
-  bool start_object(std::size_t) override {
+  void start_object() override {
     switch (place_) {
-      case Place::kOutside: place_ = Place::kHeader; return true;
+      case Place::kOutside: place_ = Place::kHeader; return;
       case Place::kHeader:
         if (key_ == "__metadata__") {
           place_ = Place::kMetadata;
@@ -48,37 +46,34 @@ class SafetensorsHeaderReader final : public JsonEvents {
           header_.tensors.push_back({key_, {}, {}, {}});
           fields_.clear();
         }
-        return true;
+        return;
       default: throw unexpected("an object");
     }
   }
-  bool key(std::string& key) override {
+  void key(std::string_view key) override {
     (place_ == Place::kHeader ? key_ : field_) = key;
-    const bool is_new = place_ == Place::kHeader     ? names_.insert(key).second
-                        : place_ == Place::kMetadata ? !header_.metadata.contains(key)
-                                                     : fields_.insert(key).second;
+    const bool is_new = place_ == Place::kHeader     ? names_.insert(key_).second
+                        : place_ == Place::kMetadata ? !header_.metadata.contains(field_)
+                                                     : fields_.insert(field_).second;
     if (!is_new) throw malformed(concat("the key \"", shown(key), "\" twice"), "each key once");
     if (place_ == Place::kTensor && key != "dtype" && key != "shape" && key != "data_offsets") {
       throw malformed(concat("the key \"", shown(key), "\""), "dtype, shape and data_offsets");
     }
-    return true;
   }
-  bool string(std::string& value) override {
+  void string(std::string_view value) override {
     if (place_ == Place::kMetadata) {
-      header_.metadata.emplace(field_, std::move(value));
+      header_.metadata.emplace(field_, value);
     } else if (place_ == Place::kTensor && field_ == "dtype") {
-      header_.tensors.back().dtype = std::move(value);
+      header_.tensors.back().dtype = value;
     } else {
       throw unexpected("a string");
     }
-    return true;
   }
-  bool start_array(std::size_t) override {
+  void start_array() override {
     if (place_ != Place::kTensor || field_ == "dtype") throw unexpected("a list");
     place_ = field_ == "shape" ? Place::kShape : Place::kOffsets;
-    return true;
   }
-  bool number_unsigned(std::uint64_t value) override {
+  void number_unsigned(std::uint64_t value) override {
     if (place_ == Place::kShape) {
       header_.tensors.back().shape.push_back(value);
     } else if (place_ == Place::kOffsets && header_.tensors.back().data_offsets.size() < 2) {
@@ -86,30 +81,26 @@ class SafetensorsHeaderReader final : public JsonEvents {
     } else {
       throw unexpected(concat("the number ", value));
     }
-    return true;
   }
-  bool end_array() override {
+  void end_array() override {
     if (place_ == Place::kOffsets && header_.tensors.back().data_offsets.size() != 2) throw unexpected("fewer numbers");
     place_ = Place::kTensor;
-    return true;
   }
-  bool end_object() override {
+  void end_object() override {
     if (place_ == Place::kTensor) {
       for (const char* field : {"dtype", "shape", "data_offsets"}) {
         if (!fields_.contains(field)) throw malformed(concat("no ", field), "dtype, shape and data_offsets");
       }
     }
     place_ = place_ == Place::kHeader ? Place::kOutside : Place::kHeader;
-    return true;
   }
-  bool null() override { throw unexpected("null"); }
-  bool boolean(bool) override { throw unexpected("true or false"); }
-  bool number_integer(std::int64_t value) override { throw unexpected(concat("the number ", value)); }
-  bool number_float(double, const std::string& text) override { throw unexpected(concat("the number ", shown(text))); }
-  bool binary(nlohmann::json::binary_t&) override { throw unexpected("bytes"); }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& error) override {
-    throw Error(ErrorKind::kMalformedFile, where_, concat("a header that is not JSON (", json_problem(error), ")"),
-                "a JSON object", "is this a safetensors file, and is the download complete?");
+  void null() override { throw unexpected("null"); }
+  void boolean(bool) override { throw unexpected("true or false"); }
+  void number_integer(std::int64_t value) override { throw unexpected(concat("the number ", value)); }
+  void number_float(double, std::string_view text) override { throw unexpected(concat("the number ", shown(text))); }
+  [[nodiscard]] Error parse_error(std::string_view problem) const override {
+    return {ErrorKind::kMalformedFile, where_, concat("a header that is not JSON (", problem, ")"), "a JSON object",
+            "is this a safetensors file, and is the download complete?"};
   }
 
  private:
@@ -151,8 +142,7 @@ class SafetensorsHeaderReader final : public JsonEvents {
 /// Errors  kMalformedFile, naming file and tensor
 /// Source  safetensors, README "Format"
 inline SafetensorsHeader parse_safetensors_header(std::string_view text, const std::string& where) {
-  // The JSON library takes a zero byte for the end of its input and skips a byte order mark: not here.
-  if (text.find('\0') != std::string_view::npos || text.starts_with("\xef\xbb\xbf")) {
+  if (text.starts_with("\xef\xbb\xbf")) {  // which other files may begin with
     throw Error(ErrorKind::kMalformedFile, where, "a header that is not JSON", "a JSON object", "is this a safetensors file?");
   }
   detail::SafetensorsHeaderReader reader(where);

@@ -73,7 +73,8 @@ class Conversation {
   }
 
   /// Answers the user's turn. `callback` gets the text as it grows, in whole characters; returning false ends the reply.
-  /// Errors  kContextFull, before anything runs, when turn and reply do not fit; kShapeMismatch; kInvalidArgument
+  /// Errors  kContextFull, before anything runs, when turn and reply do not fit; kShapeMismatch; kInvalidArgument; those of
+  ///         Pipeline::tokenizer
   Reply reply(const ReplyOptions& options = {}, const PieceCallback& callback = {}) {
     if (!turn_) throw Error(ErrorKind::kInvalidArgument, "reply", "no turn of the user's", "user() first");
     const std::vector<ImageKey>& keys = turn_->keys;
@@ -82,7 +83,7 @@ class Conversation {
     std::vector<TokenId> ids = anew ? std::vector<TokenId>{} : unread_;
     ids.insert(ids.end(), turn_->ids.begin(), turn_->ids.end());
     if (anew) ids.erase(ids.begin(), ids.begin() + length);
-    Sampler sampler = pipeline_->make_sampler(options);
+    static_cast<void>(pipeline_->defaults().with(options));  // what is wrong with the options is told before anything runs
     const Index room = session_->max_length() - length - static_cast<Index>(ids.size()) + 1;
     const std::optional<Index> wanted = options.max_new_tokens ? options.max_new_tokens : pipeline_->defaults().max_new_tokens;
     const Index max_new_tokens = options.max_new_tokens ? *options.max_new_tokens : std::min(room, wanted.value_or(room));
@@ -124,6 +125,7 @@ class Conversation {
     try {
       const std::span<const float> logits = session_->prefill(prompt, rows);
       read = Clock::now();
+      Sampler sampler = pipeline_->make_sampler(options);  // wants the tokenizer, which until here may still be being read
       for (const TokenId id : anew ? turn_->ids : ids) sampler.see(id);
       reply = generate(*session_, logits, sampler, max_new_tokens, pipeline_->defaults().eos_token_ids, pipeline_->tokenizer(),
                        options.stop, callback ? guarded : callback);

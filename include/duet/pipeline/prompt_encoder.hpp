@@ -11,6 +11,7 @@
 #include "duet/io/chat_message.hpp"
 #include "duet/io/checkpoint_folder.hpp"
 #include "duet/io/tokenizer.hpp"
+#include "duet/io/tokenizer_in_folder.hpp"
 #include "duet/pipeline/processor.hpp"
 
 namespace duet {
@@ -19,15 +20,16 @@ namespace duet {
 /// processor. Needs no weights. Const, and safe to share among threads.
 class PromptEncoder {
  public:
-  /// Reads the tokenizer where there is one; without, it is an error only when it is needed.
-  PromptEncoder(const CheckpointFolder& folder, std::shared_ptr<const Processor> processor, std::optional<ChatWording> chat)
-      : path_(folder.path()), processor_(std::move(processor)), chat_(std::move(chat)) {
-    if (Tokenizer::is_in(path_)) tokenizer_.emplace(Tokenizer::load(path_));
-  }
+  /// A folder's tokenizer that is missing or broken is an error only when it is needed: where text becomes ids, and ids text.
+  PromptEncoder(const CheckpointFolder& folder, std::shared_ptr<const Processor> processor, std::optional<ChatWording> chat,
+                TokenizerReading reading = TokenizerReading::kWhenNeeded)
+      : path_(folder.path()), processor_(std::move(processor)), chat_(std::move(chat)), tokenizer_(path_, reading) {}
 
   [[nodiscard]] const Processor& processor() const noexcept { return *processor_; }
   [[nodiscard]] const PromptRules& rules() const noexcept { return processor_->rules(); }
-  [[nodiscard]] const Tokenizer* tokenizer() const noexcept { return tokenizer_ ? &*tokenizer_ : nullptr; }
+  /// nullptr where the folder has none. Waits while it is read.
+  /// Errors  those of Tokenizer::load
+  [[nodiscard]] const Tokenizer* tokenizer() const { return tokenizer_.get(); }
 
   /// A picture as the family sees it: what becomes of transparency differs.
   /// Errors  those of Image::open
@@ -70,7 +72,7 @@ class PromptEncoder {
   /// Ids of a whole conversation as the chat template words it, every image token expanded. The tokenizer's own special tokens
   /// are added where the reference adds them: for models with eyes, unless the template began with the text's first token.
   /// Requires has_chat_template()
-  /// Errors   those of the template and of Processor::expand; kFileNotReadable without tokenizer.json
+  /// Errors   those of the template and of Processor::expand; kFileNotReadable without tokenizer.json, and those of Tokenizer::load
   [[nodiscard]] std::vector<TokenId> encode_chat(std::span<const ChatMessage> messages, std::span<const PicturePlan> pictures) const {
     const std::string prompt = chat_->render(messages, rules().image_token);
     const Tokenizer& tokenizer = required_tokenizer();
@@ -81,7 +83,7 @@ class PromptEncoder {
   }
 
   /// Ids of a text as it is, with special tokens, every image token expanded.
-  /// Errors  kFileNotReadable without tokenizer.json; those of Processor::expand
+  /// Errors  kFileNotReadable without tokenizer.json; those of Tokenizer::load and Processor::expand
   [[nodiscard]] std::vector<TokenId> encode_exactly(std::string_view text, std::span<const PicturePlan> pictures) const {
     return processor_->encode(required_tokenizer(), text, pictures, SpecialTokens::kAdd);
   }
@@ -89,7 +91,8 @@ class PromptEncoder {
   /// Ids of a turn: the chat template's wording in the first, else the family's around `text`, special tokens, and every image
   /// token expanded. A text that already holds image tokens is taken as it is. Without text, images are captioned where the
   /// family can.
-  /// Errors  kFileNotReadable without tokenizer.json; kInvalidArgument when there is nothing to say; those of Processor::expand
+  /// Errors  kFileNotReadable without tokenizer.json; kInvalidArgument when there is nothing to say; those of Tokenizer::load and
+  ///         Processor::expand
   [[nodiscard]] std::vector<TokenId> encode_turn(std::optional<std::string_view> text, std::span<const PicturePlan> pictures,
                                                  Turn turn) const {
     const PromptRules& rules = this->rules();
@@ -123,14 +126,15 @@ class PromptEncoder {
     return {ErrorKind::kInvalidArgument, "prompt", "neither text nor an image", "at least one of them"};
   }
   [[nodiscard]] const Tokenizer& required_tokenizer() const {
-    if (!tokenizer_) throw Tokenizer::missing(path_);
-    return *tokenizer_;
+    const Tokenizer* const tokenizer = this->tokenizer();
+    if (tokenizer == nullptr) throw Tokenizer::missing(path_);
+    return *tokenizer;
   }
 
   std::filesystem::path path_;
   std::shared_ptr<const Processor> processor_;
   std::optional<ChatWording> chat_;
-  std::optional<Tokenizer> tokenizer_;
+  TokenizerInFolder tokenizer_;
 };
 
 }  // namespace duet

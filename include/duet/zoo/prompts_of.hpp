@@ -32,7 +32,7 @@ std::optional<ChatWording> chat_wording_of(const CheckpointFolder& folder) {
 }
 
 /// What a folder makes of prompts and pictures, whether it has weights or not.
-/// Errors  as processor_of, and those of Tokenizer::load
+/// Errors  as processor_of; those of Tokenizer::load when the tokenizer is needed
 template <class Family>
 PromptEncoder prompts_of(const CheckpointFolder& folder) {
   return {folder, processor_of<Family>(folder), chat_wording_of<Family>(folder)};

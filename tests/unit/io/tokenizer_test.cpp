@@ -1,6 +1,6 @@
 #include "duet/io/tokenizer.hpp"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <chrono>
 #include <cstdio>
@@ -90,11 +90,13 @@ TEST(Bpe, MergesComeAsStringsOrPairs) {
 TEST(Bpe, LongPiecesMergeAsShortOnes) {
   // The two algorithms against each other, on words around and beyond the length where one takes over.
   std::mt19937 random(7);
-  tokenization::MergeTable table;
-  table.reserve(200);
+  std::vector<tokenization::MergeTable::Merge> merges;
   for (TokenId made = 4; made < 204; ++made) {
-    table.add(static_cast<TokenId>(random() % static_cast<unsigned>(made)), static_cast<TokenId>(random() % static_cast<unsigned>(made)), made);
+    const auto any = [&] { return static_cast<TokenId>(random() % static_cast<unsigned>(made)); };
+    const TokenId left = any();
+    merges.push_back({left, any(), made});
   }
+  const tokenization::MergeTable table(merges);
   for (int round = 0; round < 300; ++round) {
     Ids word(1 + random() % 100);
     for (TokenId& id : word) id = static_cast<TokenId>(random() % 4);
@@ -414,6 +416,39 @@ TEST(BrokenFiles, AreOneClearError) {
   expect_error(broken([](Json& f) { f["added_tokens"] = Json::array({added(3, "x"), added(4, "x")}); }), kMalformedFile, "added_tokens[1]: got \"x\" again");
   expect_error(broken([](Json& f) { f["added_tokens"] = Json::array({added(3, "")}); }), kMalformedFile, "0 bytes");
   expect_error(broken([](Json&) {}), kMalformedFile, "added_tokens_decoder.x", {{"added_tokens_decoder", {{"x", Json::object()}}}});
+}
+
+TEST(BrokenFiles, WhateverTheOrderOfTheirParts) {
+  const auto message_of = [](const std::string& model) -> std::string {
+    try {
+      (void)Tokenizer::parse(R"({"model": )" + model + "}");
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "nothing was thrown";
+  };
+  using ::testing::HasSubstr;
+  EXPECT_EQ(message_of(R"({"vocab": {"a": 0, "\u0062": 1, "ab": 2}, "merges": [["a", "\u0062"]], "type": "BPE"})"), "nothing was thrown");
+  EXPECT_EQ(message_of(R"({"merges": ["a b"], "vocab": {"a": 0, "b": 1, "ab": 2}})"), "nothing was thrown");
+  EXPECT_THAT(message_of(R"({"merges": ["a b", "b b"], "vocab": {"a": 0, "b": 1, "ab": 2}})"), HasSubstr("model.merges[1]: got \"bb\""));
+  EXPECT_THAT(message_of(R"({"merges": [["a", "b", "c"]]})"), HasSubstr("model.merges[0]: got a list of 3, expected two tokens"));
+  EXPECT_THAT(message_of(R"({"merges": [["a", ["b"]]]})"), HasSubstr("model.merges[0]: got array"));
+  EXPECT_THAT(message_of(R"({"merges": [null]})"), HasSubstr("model.merges[0]: got null"));
+  EXPECT_THAT(message_of(R"({"vocab": {"a": 1e3}})"), HasSubstr("model.vocab.a: got number, expected an id"));
+  EXPECT_THAT(message_of(R"({"vocab": {"a": 0, "a": 1}})"), HasSubstr("the token twice"));
+  EXPECT_THAT(message_of(R"({"vocab": {"a": 0}, "vocab": {"a": 0}})"), HasSubstr("id 0, which \"a\" has"));
+  EXPECT_THAT(message_of(R"({"vocab": {"a": -99999999999999999999}})"), HasSubstr("got number"));
+  EXPECT_THAT(message_of(R"({"type": "BPE", "vocab": [["a", 0]]})"), HasSubstr("model.vocab: got array, expected an object"));
+  EXPECT_THAT(message_of(R"({"type": "Unigram", "vocab": {"a": 0}})"), HasSubstr("model.vocab: got object, expected a list"));
+  EXPECT_THAT(message_of(R"({"type": "Unigram", "vocab": 3})"), HasSubstr("model.vocab: got number, expected a list"));
+  EXPECT_THAT(message_of(R"({"type": "Unigram"})"), HasSubstr("model.vocab: got nothing"));
+  EXPECT_THAT(message_of(R"({"type": "Unigram", "vocab": [["a", 0]], "vocab": {"b": 1}})"), HasSubstr("model.vocab: got object"));
+  EXPECT_THAT(message_of(R"({"type": "BPE", "vocab": {"a": 0}}, "added_tokens": [{"id": 18446744073709551615, "content": "x"})" "]"),
+              HasSubstr("added_tokens[0].id: got 18446744073709551615, expected an integer"));
+  for (const char* entry : {"3", "[]", "[\"a\"]", "[3, \"a\"]", "[\"a\", \"b\"]", "[\"a\", 1, 2]", "[\"a\", null]", "{\"a\": 1}", "[[\"a\", 1]]"}) {
+    const std::string list = R"({"type": "Unigram", "vocab": [["x", -1], )";
+    EXPECT_THAT(message_of(list + entry + "]}"), HasSubstr("model.vocab[1]")) << entry;
+  }
 }
 
 TEST(BrokenFiles, OutsideOfJson) {

@@ -2,7 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include "duet/pipeline/conversation.hpp"
 #include "load_model.hpp"
+#include "support/temp_folder.hpp"
 
 namespace duet {
 namespace pipeline_pipeline {
@@ -134,6 +136,36 @@ TEST(Pipeline, SaysWhatIsMissingWhenItIsNeeded) {
   };
   EXPECT_THAT(message([&] { static_cast<void>(bare.prompts().encode_turn("hello", {}, Turn::kFirst)); }), HasSubstr("tokenizer.json"));
   EXPECT_THAT(message([&] { static_cast<void>(bare.prompts().plans({&picture, 1})); }), HasSubstr("text alone"));
+}
+
+TEST(Pipeline, ABrokenTokenizerIsToldWhenItIsNeeded) {
+  const test::TempFolder folder;
+  for (const char* file : {"config.json", "model.safetensors"}) {
+    std::filesystem::copy_file(std::filesystem::path(DUET_TEST_GOLDEN_DIR) / "llama-0" / file, folder.path() / file);
+  }
+  folder.write("tokenizer.json", R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})");
+  const auto message = [](const auto& call) -> std::string {
+    try {
+      call();
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "nothing was thrown";
+  };
+  for (const TokenizerReading reading : {TokenizerReading::kInBackground, TokenizerReading::kWhenNeeded}) {
+    const Pipeline pipeline(load_model(folder.path(), {.threads = 1}), reading);
+    const std::string problem = message([&] { static_cast<void>(pipeline.tokenizer()); });
+    EXPECT_THAT(problem, HasSubstr("tokenizer.json: model.merges[0]: got \"b\""));
+    EXPECT_EQ(message([&] { static_cast<void>(pipeline.prompts().encode_turn("a", {}, Turn::kFirst)); }), problem);
+    EXPECT_EQ(pipeline.model().start({.max_length = 8})->prefill(Prompt::causal({1, 2}), {}).size(), static_cast<std::size_t>(pipeline.model().info().vocab_size));
+    Conversation chat(pipeline, {.max_length = 8});
+    chat.user_ids({1, 2, 3});
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_EQ(message([&] { static_cast<void>(chat.reply({.max_new_tokens = 1})); }), problem);
+      EXPECT_EQ(chat.session().length(), 0) << "as it was before the call";
+    }
+    EXPECT_THAT(message([&] { static_cast<void>(chat.reply({.temperature = -1.0f})); }), HasSubstr("temperature")) << "before anything runs";
+  }
 }
 
 }  // namespace pipeline_pipeline

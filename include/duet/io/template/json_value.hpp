@@ -33,45 +33,40 @@ class JsonValueReader final : public JsonEvents {
 
   JsonValueReader(Run& run, const std::string& where) : run_(run), where_(where) {}
 
-  bool null() override { return put(None{}); }
-  bool boolean(bool x) override { return put(x); }
-  bool number_integer(std::int64_t x) override { return put(x); }
-  bool number_unsigned(std::uint64_t x) override {
+  void null() override { put(None{}); }
+  void boolean(bool x) override { put(x); }
+  void number_integer(std::int64_t x) override { put(x); }
+  void number_unsigned(std::uint64_t x) override {
     if (x > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) throw too_large(concat(x));
-    return put(static_cast<std::int64_t>(x));
+    put(static_cast<std::int64_t>(x));
   }
-  bool number_float(double x, const std::string& text) override {
-    if (text.find_first_of(".eE") == std::string::npos) throw too_large(text);
-    return put(x);
+  void number_float(double x, std::string_view text) override {
+    if (text.find_first_of(".eE") == std::string_view::npos) throw too_large(text);
+    put(x);
   }
-  bool string(std::string& x) override { return put(make_text(run_, std::move(x))); }
-  bool binary(nlohmann::json::binary_t&) override { return false; }
-  bool key(std::string& x) override {
-    open_.back().key = std::move(x);
-    return true;
-  }
-  bool start_object(std::size_t) override { return open(Open::Kind::kObject); }
-  bool start_array(std::size_t) override { return open(Open::Kind::kArray); }
-  bool end_object() override {
+  void string(std::string_view x) override { put(make_text(run_, std::string(x))); }
+  void key(std::string_view x) override { open_.back().key = x; }
+  void start_object() override { open(Open::Kind::kObject); }
+  void start_array() override { open(Open::Kind::kArray); }
+  void end_object() override {
     auto members = std::move(open_.back().members);
     open_.pop_back();
-    return put(make_dict(run_, std::move(members)));
+    put(make_dict(run_, std::move(members)));
   }
-  bool end_array() override {
+  void end_array() override {
     auto items = std::move(open_.back().items);
     open_.pop_back();
-    return put(make_list(run_, std::move(items)));
+    put(make_list(run_, std::move(items)));
   }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& e) override {
-    throw Error(ErrorKind::kMalformedFile, where_, concat("no JSON (", duet::detail::json_problem(e), ")"), "a JSON document");
+  [[nodiscard]] Error parse_error(std::string_view problem) const override {
+    return {ErrorKind::kMalformedFile, where_, concat("no JSON (", problem, ")"), "a JSON document"};
   }
 
-  bool open(Open::Kind kind) {
+  void open(Open::Kind kind) {
     static_cast<void>(run_.nested(static_cast<int>(open_.size()) + 1));
     open_.push_back({kind, {}, {}, {}});
-    return true;
   }
-  bool put(Value value) {
+  void put(Value value) {
     if (open_.empty()) {
       root_ = std::move(value);
     } else if (Open& inner = open_.back(); inner.kind == Open::Kind::kArray) {
@@ -79,7 +74,6 @@ class JsonValueReader final : public JsonEvents {
     } else {
       put_member(inner, std::move(value));
     }
-    return true;
   }
   /// Of a key given twice the last value counts, at the first one's place.
   void put_member(Open& object, Value value) {

@@ -27,40 +27,49 @@ namespace detail {
 
 /// Errors  kMalformedFile for a merge of tokens, or into one, that the vocabulary lacks
 inline MergeTable resolve_merges(const MergeList& merges, const Vocabulary& vocabulary, std::string_view prefix) {
-  MergeTable table;
-  table.reserve(merges.size());
+  std::vector<MergeTable::Merge> resolved;
+  resolved.reserve(merges.size());
   std::size_t index = 0;
   std::string joined;
+  TokenId made = 0;  // by the merge before
   const auto id_of = [&](std::string_view token) {
     if (const auto id = vocabulary.find(token)) return *id;
     throw Error(ErrorKind::kMalformedFile, concat("tokenizer.json: model.merges[", index, "]"), concat('"', token, '"'), "tokens of the vocabulary");
+  };
+  // Most files list merges in the order of what they make: by the ids.
+  const auto made_id = [&](std::string_view token) {
+    for (const TokenId guess : {made, made + 1}) {
+      if (vocabulary.token(guess) == token) return made = guess;
+    }
+    return made = id_of(token);
   };
   merges.for_each([&](std::string_view left, std::string_view right) {
     const TokenId left_id = id_of(left);
     const TokenId right_id = id_of(right);
     if (prefix.empty()) {
-      table.add(left_id, right_id, id_of({left.data(), left.size() + right.size()}));  // neighbours in the list
+      resolved.push_back({left_id, right_id, made_id({left.data(), left.size() + right.size()})});  // neighbours in the list
     } else {
       if (right.size() < prefix.size()) {
         throw Error(ErrorKind::kMalformedFile, concat("tokenizer.json: model.merges[", index, "]"), concat('"', right, '"'),
                     "a continuing_subword_prefix");
       }
       joined.assign(left).append(right.substr(prefix.size()));
-      table.add(left_id, right_id, id_of(joined));
+      resolved.push_back({left_id, right_id, made_id(joined)});
     }
     ++index;
   });
-  return table;
+  return MergeTable(std::move(resolved));
 }
 
 /// Checks that the vocabulary was an object, which would be in `file`.
-inline void require_vocabulary(const JsonView& model) {
-  if (!model.contains("vocab")) return;
-  throw Error(ErrorKind::kMalformedFile, model.at("vocab").where(), model.at("vocab").json().type_name(), "an object of tokens and ids");
+inline void require_vocabulary(const JsonView& model, const TokenizerFile& file) {
+  if (!model.contains("vocab") && !file.scores) return;
+  throw Error(ErrorKind::kMalformedFile, concat(model.prefix(), "vocab"), file.scores ? "array" : model.at("vocab").json().type_name(),
+              "an object of tokens and ids");
 }
 
 inline WordPiece read_wordpiece(const JsonView& model, TokenizerFile& file) {
-  require_vocabulary(model);
+  require_vocabulary(model, file);
   WordPieceOptions options;
   options.unk_token = model.get_or<std::string>("unk_token", options.unk_token);
   options.continuing_subword_prefix = model.get_or<std::string>("continuing_subword_prefix", options.continuing_subword_prefix);
@@ -72,33 +81,22 @@ inline WordPiece read_wordpiece(const JsonView& model, TokenizerFile& file) {
   return {std::move(file.vocabulary), std::move(options)};
 }
 
-/// "vocab" is a list of tokens and their log-probabilities: [["<unk>", 0.0], ["a", -3.2]]; a token's place is its id.
-inline Unigram read_unigram(const JsonView& model, const TokenizerFile& file) {
-  Vocabulary vocabulary;
-  std::vector<double> scores;
-  if (file.vocabulary.size() > 0) throw Error(ErrorKind::kMalformedFile, concat(model.prefix(), "vocab"), "an object", "a list of tokens and log-probabilities");
-  const JsonView list = model.at("vocab");
-  if (!list.json().is_array()) throw Error(ErrorKind::kMalformedFile, list.where(), list.json().type_name(), "a list of tokens and log-probabilities");
-  vocabulary.reserve(list.json().size());
-  for (const nlohmann::json& entry : list.json()) {
-    const std::string where = concat(list.where(), '[', scores.size(), ']');
-    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number()) {
-      throw Error(ErrorKind::kMalformedFile, where, JsonView(entry, where).shown(), "a token and its log-probability");
-    }
-    vocabulary.add(entry[0].get_ref<const std::string&>(), static_cast<std::int64_t>(scores.size()), where);
-    scores.push_back(entry[1].get<double>());
+inline Unigram read_unigram(const JsonView& model, TokenizerFile& file) {
+  if (!file.scores || file.scores->size() != file.vocabulary.size()) {
+    const std::string_view got = file.vocabulary.size() > 0 ? "object" : model.contains("vocab") ? model.at("vocab").json().type_name() : "nothing";
+    throw Error(ErrorKind::kMalformedFile, concat(model.prefix(), "vocab"), got, "a list of tokens and log-probabilities");
   }
   std::optional<TokenId> unk_id;
   if (model.contains("unk_id")) unk_id = model.get<TokenId>("unk_id");
-  if (unk_id && !vocabulary.token(*unk_id)) {
-    throw Error(ErrorKind::kMalformedFile, model.at("unk_id").where(), concat(*unk_id), concat("the id of a token, below ", scores.size()));
+  if (unk_id && !file.vocabulary.token(*unk_id)) {
+    throw Error(ErrorKind::kMalformedFile, model.at("unk_id").where(), concat(*unk_id), concat("the id of a token, below ", file.scores->size()));
   }
   const auto unknown = model.get_or("byte_fallback", false) ? Unigram::Unknown::kBytes : Unigram::Unknown::kToken;
-  return {std::move(vocabulary), std::move(scores), unk_id, unknown};
+  return {std::move(file.vocabulary), std::move(*file.scores), unk_id, unknown};
 }
 
 inline Bpe read_bpe(const JsonView& model, TokenizerFile& file) {
-  require_vocabulary(model);
+  require_vocabulary(model, file);
   if (model.contains("merges")) {
     throw Error(ErrorKind::kMalformedFile, model.at("merges").where(), model.at("merges").json().type_name(), "a list of merges");
   }

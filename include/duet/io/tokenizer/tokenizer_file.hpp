@@ -1,8 +1,11 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -42,15 +45,15 @@ class MergeList {
   std::vector<Sizes> sizes_;
 };
 
-/// tokenizer.json, taken apart: the two large parts as what they become, the small rest as JSON.
+/// tokenizer.json, taken apart: the large parts as what they become, the small rest as JSON.
 struct TokenizerFile {
   nlohmann::json rest = nlohmann::json::object();  ///< without model.vocab and model.merges
   Vocabulary vocabulary;
+  std::optional<std::vector<double>> scores;  ///< by id, where model.vocab is a list: [["<unk>", 0.0], ["a", -3.2]]
   MergeList merges;
 };
 
-/// Builds a TokenizerFile while nlohmann/json reads (its SAX interface): a tree of 10⁶ nodes for vocabulary and merges
-/// would take most of the loading time.
+/// Builds a TokenizerFile while the text is read: a tree of 10⁶ nodes for vocabulary and merges would take most of the loading time.
 class TokenizerFileReader final : private JsonTreeReader {
  public:
   /// Errors  kMalformedFile for what is no JSON or no vocabulary; `where` names the file
@@ -63,109 +66,121 @@ class TokenizerFileReader final : private JsonTreeReader {
   }
 
  private:
-  enum class Part : unsigned char { kRest, kVocab, kMerges, kMergePair };
+  /// Where the next value stands: in the rest, or within one of the large parts.
+  enum class Part : unsigned char { kRest, kVocab, kScores, kScore, kMerges, kMerge };
 
   explicit TokenizerFileReader(const std::string& where) : JsonTreeReader(where) {}
 
-  // What nlohmann/json calls.
-  bool null() override { return value(nullptr); }
-  bool boolean(bool x) override { return value(x); }
-  bool number_integer(std::int64_t x) override { return part_ == Part::kVocab ? token(x) : value(x); }
-  bool number_unsigned(std::uint64_t x) override {
-    return part_ == Part::kVocab ? token(static_cast<std::int64_t>(std::min<std::uint64_t>(x, std::uint64_t{1} << 40))) : value(x);
+  // What the JSON reader calls.
+  void null() override {
+    require_rest("null");
+    JsonTreeReader::null();
   }
-  bool number_float(double x, const std::string&) override { return value(x); }
-  bool string(std::string& x) override {
+  void boolean(bool x) override {
+    require_rest("boolean");
+    JsonTreeReader::boolean(x);
+  }
+  void number_integer(std::int64_t x) override {
+    if (part_ == Part::kVocab) return file_.vocabulary.add(key_, x, where_);
+    if (part_ == Part::kScore) return score(static_cast<double>(x));
+    require_rest("number");
+    JsonTreeReader::number_integer(x);
+  }
+  void number_unsigned(std::uint64_t x) override {
+    if (part_ == Part::kRest) return JsonTreeReader::number_unsigned(x);
+    if (part_ == Part::kScore) return score(static_cast<double>(x));
+    number_integer(static_cast<std::int64_t>(std::min<std::uint64_t>(x, std::uint64_t{1} << 40)));  // no id is larger
+  }
+  void number_float(double x, std::string_view text) override {
+    if (part_ == Part::kScore) return score(x);
+    require_rest("number");
+    JsonTreeReader::number_float(x, text);
+  }
+  void string(std::string_view x) override {
     if (part_ == Part::kMerges) return merge(x);
-    if (part_ == Part::kMergePair) {
-      pair_.push_back(std::move(x));
-      return true;
+    if (part_ == Part::kMerge || (part_ == Part::kScore && count_ == 0)) {
+      if (count_ < 2) pair_[count_] = x;
+      ++count_;
+      return;
     }
-    return value(std::move(x));
+    require_rest("string");
+    JsonTreeReader::string(x);
   }
-  bool start_object(std::size_t) override {
-    enter();
+  void start_object() override {
     if (part_ == Part::kRest && in_model() && key_ == "vocab") {
       part_ = Part::kVocab;
-      return true;
+      return;
     }
-    return open(nlohmann::json::object());
+    require_rest("object");
+    JsonTreeReader::start_object();
+    if (open_.size() == 2 && key_ == "model") model_ = open_[1];
   }
-  bool end_object() override {
-    --depth_;
-    if (part_ == Part::kVocab) {
-      part_ = Part::kRest;
-      return true;
-    }
-    return close();
+  void end_object() override {
+    if (part_ == Part::kRest) return close();
+    part_ = Part::kRest;
   }
-  bool start_array(std::size_t) override {
-    enter();
-    if (part_ == Part::kRest && in_model() && key_ == "merges") {
+  void start_array() override {
+    if (part_ == Part::kMerges || part_ == Part::kScores) {
+      part_ = part_ == Part::kMerges ? Part::kMerge : Part::kScore;
+      count_ = 0;
+    } else if (part_ == Part::kRest && in_model() && key_ == "merges") {
       part_ = Part::kMerges;
-      return true;
+    } else if (part_ == Part::kRest && in_model() && key_ == "vocab") {
+      part_ = Part::kScores;
+      file_.scores.emplace();
+    } else {
+      require_rest("array");
+      JsonTreeReader::start_array();
     }
-    if (part_ == Part::kMerges) {
-      part_ = Part::kMergePair;
-      pair_.clear();
-      return true;
-    }
-    return open(nlohmann::json::array());
   }
-  bool end_array() override {
-    --depth_;
-    if (part_ == Part::kMergePair) {
-      if (pair_.size() != 2) throw bad_merge(concat("a list of ", pair_.size()));
+  void end_array() override {
+    if (part_ == Part::kRest) return close();
+    if ((part_ == Part::kMerge || part_ == Part::kScore) && count_ != 2) throw wrong(concat("a list of ", count_));
+    if (part_ == Part::kMerge) {
       file_.merges.add(pair_[0], pair_[1]);
       part_ = Part::kMerges;
-      return true;
-    }
-    if (part_ == Part::kMerges) {
+    } else if (part_ == Part::kScore) {
+      file_.vocabulary.add(pair_[0], static_cast<std::int64_t>(file_.scores->size()), concat(where_, ": model.vocab"));
+      file_.scores->push_back(score_);
+      part_ = Part::kScores;
+    } else {
       part_ = Part::kRest;
-      return true;
     }
-    return close();
   }
-  void enter() {
-    constexpr int kMaxDepth = 64;
-    if (++depth_ > kMaxDepth) throw Error(ErrorKind::kMalformedFile, where_, concat("JSON nested deeper than ", kMaxDepth), "a flatter document");
-  }
+
   /// Whether the container about to open is a member of "model".
   [[nodiscard]] bool in_model() const { return open_.size() == 2 && open_[1] == model_; }
 
-  bool token(std::int64_t id) {
-    file_.vocabulary.add(key_, id, where_);
-    return true;
+  void score(double x) {
+    if (count_++ != 1) throw wrong("number");
+    score_ = x;
   }
-  bool merge(std::string_view line) {
-    if (line.starts_with("#version")) return true;
+  void merge(std::string_view line) {
+    if (line.starts_with("#version")) return;
     const std::size_t space = line.find(' ');
-    if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos) throw bad_merge(concat('"', line, '"'));
+    if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos) throw wrong(concat('"', line, '"'));
     file_.merges.add(line.substr(0, space), line.substr(space + 1));
-    return true;
-  }
-  [[nodiscard]] Error bad_merge(std::string_view got) const {
-    return {ErrorKind::kMalformedFile, concat(where_, ": model.merges[", file_.merges.size(), "]"), got, "two tokens"};
   }
 
-  bool value(nlohmann::json x) {
-    if (part_ == Part::kVocab) throw Error(ErrorKind::kMalformedFile, concat(where_, ": model.vocab.", key_), x.type_name(), "an id");
-    if (part_ != Part::kRest) throw bad_merge(x.type_name());
-    return JsonTreeReader::value(std::move(x));
+  void require_rest(std::string_view got) const {
+    if (part_ != Part::kRest) throw wrong(got);
   }
-  bool open(nlohmann::json container) {
-    if (part_ == Part::kVocab) throw Error(ErrorKind::kMalformedFile, concat(where_, ": model.vocab.", key_), container.type_name(), "an id");
-    if (part_ != Part::kRest) throw bad_merge(container.type_name());
-    JsonTreeReader::open(std::move(container));
-    if (open_.size() == 2 && key_ == "model") model_ = open_[1];
-    return true;
+  [[nodiscard]] Error wrong(std::string_view got) const {
+    const auto error = [&](std::string_view place, std::string_view expected) {
+      return Error(ErrorKind::kMalformedFile, concat(where_, ": model.", place), got, expected);
+    };
+    if (part_ == Part::kVocab) return error(concat("vocab.", key_), "an id");
+    if (part_ == Part::kMerges || part_ == Part::kMerge) return error(concat("merges[", file_.merges.size(), ']'), "two tokens");
+    return error(concat("vocab[", file_.scores->size(), ']'), "a token and its log-probability");
   }
 
   TokenizerFile file_;
   Part part_ = Part::kRest;
-  int depth_ = 0;
   const nlohmann::json* model_ = nullptr;
-  std::vector<std::string> pair_;
+  // The merge, or the token and its score, that is being read:
+  std::array<std::string, 2> pair_;
+  double score_ = 0;
+  std::size_t count_ = 0;
 };
 
 }  // namespace duet::tokenization

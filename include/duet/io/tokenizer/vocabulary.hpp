@@ -21,17 +21,18 @@ class Vocabulary {
   /// No vocabulary comes near; a larger id is a mistake, or an attempt to make us reserve memory.
   static constexpr TokenId kIdLimit = TokenId{1} << 22;
 
-  /// Announces `count` tokens.
-  void reserve(std::size_t count) { grow_to(count * 2); }
-
-  /// Errors  kMalformedFile for an id out of range or taken, and a token that is there already; `where` names the file
+  /// Errors  kMalformedFile for an id out of range or taken, a token that is there already, and 2 GiB of them; `where` names the
+  ///         file
   void add(std::string_view token, std::int64_t id, std::string_view where) {
     if (id < 0 || id >= kIdLimit) {
       throw Error(ErrorKind::kMalformedFile, concat(where, " \"", token, '"'), concat("id ", id), concat("an id between 0 and ", kIdLimit - 1));
     }
+    if (token.size() >= kMostBytes - text_.size()) {
+      throw Error(ErrorKind::kMalformedFile, where, "tokens without end", concat("at most ", kMostBytes, " bytes of them"));
+    }
     const auto index = static_cast<std::size_t>(id);
     if (index >= entries_.size()) entries_.resize(index + 1);
-    if (entries_[index].used) {
+    if (entries_[index].used()) {
       throw Error(ErrorKind::kMalformedFile, concat(where, " \"", token, '"'),
                   concat("id ", id, ", which \"", text(entries_[index]), "\" has"), "an id of its own");
     }
@@ -39,7 +40,7 @@ class Vocabulary {
     const std::uint32_t hash = hash_of(token);
     Slot& slot = slots_[find_slot(token, hash)];
     if (slot.id >= 0) throw Error(ErrorKind::kMalformedFile, concat(where, " \"", token, '"'), "the token twice", "each token once");
-    entries_[index] = {text_.size(), static_cast<std::uint32_t>(token.size()), true};
+    entries_[index] = {static_cast<std::uint32_t>(text_.size()), static_cast<std::uint32_t>(text_.size() + token.size())};
     text_ += token;
     slot = {hash, static_cast<TokenId>(id)};
     ++size_;
@@ -53,7 +54,7 @@ class Vocabulary {
   /// The text of `id`, or nothing.
   [[nodiscard]] std::optional<std::string_view> token(TokenId id) const {
     const auto index = static_cast<std::size_t>(id);
-    if (id < 0 || index >= entries_.size() || !entries_[index].used) return std::nullopt;
+    if (id < 0 || index >= entries_.size() || !entries_[index].used()) return std::nullopt;
     return text(entries_[index]);
   }
   /// How many tokens there are.
@@ -62,10 +63,11 @@ class Vocabulary {
   [[nodiscard]] std::size_t id_end() const noexcept { return entries_.size(); }
 
  private:
+  static constexpr std::uint32_t kMostBytes = std::uint32_t{1} << 31;
+
   struct Entry {
-    std::size_t offset = 0;
-    std::uint32_t length = 0;
-    bool used = false;
+    std::uint32_t begin = kMostBytes, end = kMostBytes;  // in text_
+    [[nodiscard]] bool used() const noexcept { return begin != kMostBytes; }
   };
   struct Slot {
     std::uint32_t hash = 0;
@@ -76,7 +78,7 @@ class Vocabulary {
     const std::uint64_t hash = std::hash<std::string_view>{}(token);
     return static_cast<std::uint32_t>(hash ^ (hash >> 32));
   }
-  [[nodiscard]] std::string_view text(const Entry& entry) const { return std::string_view(text_).substr(entry.offset, entry.length); }
+  [[nodiscard]] std::string_view text(const Entry& entry) const { return std::string_view(text_).substr(entry.begin, entry.end - entry.begin); }
 
   /// The slot of `token`, or the free one where it belongs.
   [[nodiscard]] std::size_t find_slot(std::string_view token, std::uint32_t hash) const {
