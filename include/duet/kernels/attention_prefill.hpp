@@ -170,18 +170,16 @@ struct PrefillKernel {
   DUET_INLINE static void score_column(const PrefillTile& tile, const FloatPage& page, PageSlots slots, Index lane) noexcept {
     const KeyValuePages& kv = page.layout;
     const Index slot_stride = kv.key_slot_stride, channel_stride = kv.key_channel_stride, head_dim = kv.head_dim;
-    Index j = slots.begin;
-    for (; j % V::kBlockRows != 0 && j < slots.end; ++j) {  // then no block of rows crosses a block of keys
-      score_block<V, 1, C>(tile.q + lane, page.keys + kv.key_at(j, 0), slot_stride, channel_stride, head_dim,
-                           tile.scores + j * kLanes + lane);
-    }
-    for (; j + V::kBlockRows <= slots.end; j += V::kBlockRows) {
-      score_block<V, V::kBlockRows, C>(tile.q + lane, page.keys + kv.key_at(j, 0), slot_stride, channel_stride, head_dim,
-                                       tile.scores + j * kLanes + lane);
-    }
-    for (; j < slots.end; ++j) {
-      score_block<V, 1, C>(tile.q + lane, page.keys + kv.key_at(j, 0), slot_stride, channel_stride, head_dim,
-                           tile.scores + j * kLanes + lane);
+    for (Index j = slots.begin; j < slots.end;) {
+      const float* const keys = page.keys + kv.key_at(j, 0);
+      float* const scores = tile.scores + j * kLanes + lane;
+      if (j % V::kBlockRows == 0 && j + V::kBlockRows <= slots.end) {  // no block of rows crosses a block of keys
+        score_block<V, V::kBlockRows, C>(tile.q + lane, keys, slot_stride, channel_stride, head_dim, scores);
+        j += V::kBlockRows;
+      } else {
+        score_block<V, 1, C>(tile.q + lane, keys, slot_stride, channel_stride, head_dim, scores);
+        ++j;
+      }
     }
   }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "duet/fusion/vision_language_model.hpp"
 #include "duet/zoo/clip.hpp"
 #include "duet/zoo/gpt2_decoder.hpp"
 #include "duet/zoo/trocr.hpp"
