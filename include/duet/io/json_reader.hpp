@@ -177,7 +177,9 @@ class JsonReader {
       skip_digits("a digit");
     }
     const std::string_view number = text_.substr(begin, at_ - begin);
-    const auto reads_as = [&](auto& x) { return std::from_chars(number.data(), number.data() + number.size(), x).ec == std::errc(); };
+    const auto reads_as = [&](auto& x) {
+      return std::from_chars(number.data(), number.data() + number.size(), x).ec == std::errc();
+    };
     std::int64_t integer = 0;
     std::uint64_t natural = 0;
     double real = 0;
@@ -203,8 +205,11 @@ class JsonReader {
     std::size_t line = 1;
     for (const char c : before) line += c == '\n';
     const std::size_t column = at_ - (before.rfind('\n') + 1) + 1;  // npos + 1 is 0
-    const bool printable = here() >= ' ' && here() <= '~';
-    const std::string got = at_ >= text_.size() ? "the end" : printable ? concat('\'', here(), '\'') : concat("byte ", static_cast<std::uint8_t>(here()));
+    std::string got = "the end";
+    if (at_ < text_.size()) {
+      const bool printable = here() >= ' ' && here() <= '~';
+      got = printable ? concat('\'', here(), '\'') : concat("byte ", static_cast<std::uint8_t>(here()));
+    }
     throw events_.parse_error(concat("parse error at line ", line, ", column ", column, ": ", got, " instead of ", expected));
   }
 

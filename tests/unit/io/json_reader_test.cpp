@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <cstdint>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -40,7 +42,8 @@ TEST(JsonReader, EscapesBecomeCharacters) {
 }
 
 TEST(JsonReader, HalfASurrogatePairIsNoCharacter) {
-  for (const char* text : {R"("\ud83d")", R"("\ude00")", R"("\ud83d\ud83d")", R"("\ud83dx")", R"("\ud83d\n")", R"("\ud83d\u0041")", R"("\ude00\ud83d")"}) {
+  for (const char* text : {R"("\ud83d")", R"("\ude00")", R"("\ud83d\ud83d")", R"("\ud83dx")", R"("\ud83d\n")", R"("\ud83d\u0041")",
+                           R"("\ude00\ud83d")"}) {
     EXPECT_THAT(problem_of(text), HasSubstr("surrogate pair")) << text;
   }
 }
@@ -77,7 +80,8 @@ TEST(JsonReader, DepthIsTheListenersBusiness) {
 }
 
 TEST(JsonReader, ErrorsSayWhereAndWhat) {
-  EXPECT_THAT(problem_of("{\n  \"a\": ]}"), StartsWith("x.json: got no JSON (parse error at line 2, column 8: ']' instead of a value), expected a JSON document"));
+  EXPECT_THAT(problem_of("{\n  \"a\": ]}"), StartsWith("x.json: got no JSON (parse error at line 2, column 8: ']' instead of a value), "
+                                                       "expected a JSON document"));
   EXPECT_THAT(problem_of("[1 2]"), HasSubstr("line 1, column 4: '2' instead of ',' or ']'"));
   EXPECT_THAT(problem_of("[1"), HasSubstr("line 1, column 3: the end instead of ',' or ']'"));
   EXPECT_THAT(problem_of("{\"a\" 1}"), HasSubstr("'1' instead of ':'"));
@@ -90,7 +94,8 @@ TEST(JsonReader, ErrorsSayWhereAndWhat) {
 
 TEST(JsonReader, AgreesWithNlohmannOnSpoiltTexts) {
   const std::vector<std::string> seeds = {
-      R"({"a": [1, -2, 3.5e-2, true, false, null, "x\n\u00e9\ud83d\ude00é"], "b": {}, "c": [], "": {"d": "😀"}})", R"( [ [ ] , { "k" : "v" } , 0 ] )", "\"\xEF\xBF\xBD\""};
+      R"({"a": [1, -2, 3.5e-2, true, false, null, "x\n\u00e9\ud83d\ude00é"], "b": {}, "c": [], "": {"d": "😀"}})",
+      R"( [ [ ] , { "k" : "v" } , 0 ] )", "\"\xEF\xBF\xBD\""};
   const std::string_view alphabet = "{}[]:,\"\\/ue0123456789.-+ \n\tntrfals\xC3\xA9\xF0\x9F\xED\xA0\x01";
   std::mt19937 random(11);
   const auto below = [&](std::size_t n) { return static_cast<std::size_t>(random() % n); };

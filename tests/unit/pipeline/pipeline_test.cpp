@@ -157,14 +157,15 @@ TEST(Pipeline, ABrokenTokenizerIsToldWhenItIsNeeded) {
     const std::string problem = message([&] { static_cast<void>(pipeline.tokenizer()); });
     EXPECT_THAT(problem, HasSubstr("tokenizer.json: model.merges[0]: got \"b\""));
     EXPECT_EQ(message([&] { static_cast<void>(pipeline.prompts().encode_turn("a", {}, Turn::kFirst)); }), problem);
-    EXPECT_EQ(pipeline.model().start({.max_length = 8})->prefill(Prompt::causal({1, 2}), {}).size(), static_cast<std::size_t>(pipeline.model().info().vocab_size));
+    const auto vocab_size = static_cast<std::size_t>(pipeline.model().info().vocab_size);
+    EXPECT_EQ(pipeline.model().start({.max_length = 8})->prefill(Prompt::causal({1, 2}), {}).size(), vocab_size);
     Conversation chat(pipeline, {.max_length = 8});
     chat.user_ids({1, 2, 3});
     for (int i = 0; i < 2; ++i) {
       EXPECT_EQ(message([&] { static_cast<void>(chat.reply({.max_new_tokens = 1})); }), problem);
       EXPECT_EQ(chat.session().length(), 0) << "as it was before the call";
     }
-    EXPECT_THAT(message([&] { static_cast<void>(chat.reply({.temperature = -1.0f})); }), HasSubstr("temperature")) << "before anything runs";
+    EXPECT_THAT(message([&] { static_cast<void>(chat.reply({.temperature = -1.0f})); }), HasSubstr("temperature"));
   }
 }
 
