@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <thread>
@@ -56,6 +57,7 @@ TEST(TokenizerInFolder, IsReadByWhoNeedsItIfSoWished) {
   const TempFolder folder;
   folder.write("tokenizer.json", kBroken);
   const TokenizerInFolder tokenizer(folder.path(), TokenizerReading::kWhenNeeded);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // in which a thread, were there one, would read
   folder.write("tokenizer.json", kFile);
   EXPECT_NE(tokenizer.get(), nullptr) << "nobody had looked at the file before";
 }
