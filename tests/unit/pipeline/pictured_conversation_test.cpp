@@ -157,7 +157,9 @@ TEST_P(PicturedConversation, TheSamePicturesMayComeBehindOtherWords) {
     Conversation fresh(pipeline(), {});
     fresh.user_ids(ids, open({0, 1}));
     EXPECT_EQ(chat.reply(six()).ids, fresh.reply(six()).ids) << words;
-    if (text.begins_alike) EXPECT_GT(chat.statistics().reused_tokens, 0) << words;
+    if (text.begins_alike) {
+      EXPECT_GT(chat.statistics().reused_tokens, 0) << words;
+    }
   }
 }
 
