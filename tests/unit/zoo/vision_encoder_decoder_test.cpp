@@ -44,7 +44,7 @@ TEST(VisionEncoderDecoderConfig, WrongValuesAreErrors) {
   const auto load = [](const Json& changes) { return complaint([&] { static_cast<void>(tiny().with(changes).load()); }); };
   EXPECT_THAT(load({{"decoder", {{"add_cross_attention", false}}}}), HasSubstr("add_cross_attention"));
   EXPECT_THAT(load({{"decoder", {{"model_type", "bert"}}}}), HasSubstr("decoder.model_type: got \"bert\", expected gpt2"));
-  EXPECT_THAT(load({{"encoder", {{"model_type", "swin"}}}}), HasSubstr("encoder.model_type: got \"swin\", expected vit or clip_vision_model"));
+  EXPECT_THAT(load({{"encoder", {{"model_type", "swin"}}}}), HasSubstr("encoder.model_type: got \"swin\", expected vit, deit or clip_vision_model"));
   EXPECT_THAT(load({{"encoder", {{"qkv_bias", nullptr}, {"hidden_size", 24}}}}), HasSubstr("encoder."));
 }
 
