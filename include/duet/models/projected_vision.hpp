@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "duet/core/workspace.hpp"
 #include "duet/models/image_rows.hpp"
 #include "duet/models/stages.hpp"
 #include "duet/models/visual_input.hpp"
