@@ -88,6 +88,14 @@ duet::VisualInput made_up_picture(const duet::ModelInfo& info) {
   return input;
 }
 
+/// What a visual memory gets of one picture. Of a hybrid's it is a tile: the prompts here have no place for a view of the whole.
+duet::ImageRows picture_in_memory(const duet::AnyModel& model) {
+  duet::Workspace workspace(model.compute());
+  duet::ImageRows rows = model.encode(made_up_picture(model.info()), workspace);
+  rows.thumbnails.clear();
+  return rows;
+}
+
 struct Loading {
   double model_seconds = 0;                        ///< mapping the weights and building the model
   std::optional<double> tokenizer_seconds = {};    ///< its files alone
@@ -106,9 +114,8 @@ std::shared_ptr<const duet::AnyModel> load_and_begin(const BenchOptions& options
     const duet::Pipeline pipeline(model);
     loading.prompt = std::min<Index>(32, info.context);
     const auto session = model->start({.max_length = loading.prompt, .kv_format = options.kv_format});
-    duet::Workspace workspace(model->compute());
     duet::ImageRows rows;
-    if (info.cross_attention_layers > 0) rows = model->encode(made_up_picture(info), workspace);
+    if (info.cross_attention_layers > 0) rows = picture_in_memory(*model);
     const duet::Prompt prompt = duet::Prompt::causal(made_up_ids(info, loading.prompt), 0, rows.rows.rows());
     const std::span<const float> logits = session->prefill(prompt, rows);
     const duet::TokenId id = pipeline.make_sampler({}).sample(logits);
@@ -134,9 +141,7 @@ Text measure_text(const duet::AnyModel& model, const BenchOptions& options, Limi
   const std::vector<duet::TokenId> ids = made_up_ids(info, longest);
   Index image_rows = 0;
   if (info.cross_attention_layers > 0) {
-    duet::Workspace workspace(model.compute());
-    duet::ImageRows rows = model.encode(made_up_picture(info), workspace);
-    rows.thumbnails.clear();  // of a hybrid it is a tile: the prompt has no place for a view of the whole
+    const duet::ImageRows rows = picture_in_memory(model);
     image_rows = rows.rows.rows();
     session->prefill(duet::Prompt::causal({ids.front()}, 0, image_rows), rows);  // from here on it stays in the memory
   }
