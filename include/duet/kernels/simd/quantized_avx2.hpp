@@ -17,11 +17,12 @@ namespace avx2 {
 
 /// Rounding and unpacking of blocks, which wider instruction sets share.
 struct BlockOps {
-  static float half(const std::byte* at) noexcept {
+  static std::uint16_t half_bits(const std::byte* at) noexcept {
     std::uint16_t bits;
     std::memcpy(&bits, at, sizeof bits);
-    return _cvtsh_ss(bits);
+    return bits;
   }
+  static float half(const std::byte* at) noexcept { return _cvtsh_ss(half_bits(at)); }
   static __m256i load(const void* at) noexcept { return _mm256_loadu_si256(static_cast<const __m256i*>(at)); }
   static void store(void* at, __m256i value) noexcept { _mm256_storeu_si256(static_cast<__m256i*>(at), value); }
 
@@ -125,9 +126,7 @@ struct Bytes::Dot<DType::kQ8_0> {
     return {BlockOps::load(x.bytes + at * static_cast<Index>(kBlockSize)), Ops::broadcast(x.scales[at])};
   }
   [[nodiscard]] Weights read(const std::byte* block) const noexcept {
-    std::uint16_t bits;
-    std::memcpy(&bits, block, sizeof bits);
-    return {BlockOps::load(block + kScaleBytes), _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(bits)))};
+    return {BlockOps::load(block + kScaleBytes), _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(half_bits(block))))};
   }
   static V add(V sum, const Weights& weights, const X& x) noexcept {
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights.bytes), _mm256_sign_epi8(x.bytes, weights.bytes));
@@ -153,11 +152,6 @@ struct Bytes::Dot<DType::kQ4_0> {
     return _mm256_permutevar8x32_epi32(_mm256_castsi128_si256(two), _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1));
   }
   static __m128i quarter(const void* at) noexcept { return _mm_loadu_si128(static_cast<const __m128i*>(at)); }
-  static std::uint32_t half_bits(const std::byte* at) noexcept {
-    std::uint16_t bits;
-    std::memcpy(&bits, at, sizeof bits);
-    return bits;
-  }
   /// A nibble stands for eight less than it says: two of each lane's four sums.
   static X place(__m256i left, __m256i right, __m128i minus_sums, __m128i scales) noexcept {
     return {_mm256_permute2x128_si256(left, right, 0x20), _mm256_permute2x128_si256(left, right, 0x31),
@@ -175,7 +169,7 @@ struct Bytes::Dot<DType::kQ4_0> {
   [[nodiscard]] Weights read(const std::byte* block) const noexcept {
     constexpr std::size_t kNext = size_of(DType::kQ4_0);
     const __m256i nibbles = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(block + kScaleBytes)), quarter(block + kNext + kScaleBytes), 1);
-    return place(nibbles, half_bits(block) | half_bits(block + kNext) << 16);
+    return place(nibbles, half_bits(block) | std::uint32_t{half_bits(block + kNext)} << 16);
   }
   static V add(V sum, const Weights& weights, const X& x) noexcept {
     const __m256i mask = _mm256_set1_epi8(0x0f);

@@ -55,29 +55,11 @@ struct Bytes : avx2::BlockOps {
   struct Dot;
 };
 
-/// A block at a time: magnitudes of weights by x with their signs.
+/// As with AVX2, but for the products.
 template <>
-struct Bytes::Dot<DType::kQ8_0> {
-  using Lanes = avx2::Ops;
+struct Bytes::Dot<DType::kQ8_0> : avx2::Bytes::Dot<DType::kQ8_0> {
   using Rest = Dot;
-  static constexpr Index kBlocks = 1;
-  struct X {
-    __m256i bytes;
-    __m256 scale;
-  };
-  struct Weights {
-    __m256i bytes;
-    __m256 scale;
-  };
-  explicit Dot(Index = 1) noexcept {}
-  [[nodiscard]] X read(const RoundedRows& x, Index at) const noexcept {
-    return {BlockOps::load(x.bytes + at * static_cast<Index>(kBlockSize)), Lanes::broadcast(x.scales[at])};
-  }
-  [[nodiscard]] Weights read(const std::byte* block) const noexcept {
-    std::uint16_t bits;
-    std::memcpy(&bits, block, sizeof bits);
-    return {BlockOps::load(block + kScaleBytes), _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(bits)))};
-  }
+  using avx2::Bytes::Dot<DType::kQ8_0>::Dot;
   static __m256 add(__m256 sum, const Weights& weights, const X& x) noexcept {
     const __m256i products = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_abs_epi8(weights.bytes),
                                                  _mm256_sign_epi8(x.bytes, weights.bytes));
