@@ -363,6 +363,15 @@ TEST(Bench, DecodesBehindALongContextInAnyFormat) {
   EXPECT_THAT(beyond.err, HasSubstr("100000"));
 }
 
+/// Whatever its fusion: a hybrid's prompts have no place for the view of the whole.
+TEST(Bench, MeasuresEveryFusion) {
+  for (const char* model : {"nvlm-d-0", "nvlm-x-0", "nvlm-h-0"}) {
+    const Outcome outcome = duet_program("bench '" + golden(model) + "' --prefill 8 --decode 2 --threads 1 --json");
+    ASSERT_EQ(outcome.code, 0) << model << ": " << outcome.err;
+    EXPECT_GT(outcome.json()["first_token"]["ms"].get<double>(), 0) << model;
+  }
+}
+
 TEST(Bench, MeasuresInOneRun) {
   const Outcome outcome = duet_program("bench '" + golden("llava-0") + "' --prefill 16 --decode 4 --image --json --threads 2");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
