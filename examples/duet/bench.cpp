@@ -8,6 +8,7 @@
 
 #include "bench_comparison.hpp"
 #include "commands.hpp"
+#include "duet/core/large_pages.hpp"
 #include "duet/kernels/machine.hpp"
 #include "duet/pipeline/pipeline.hpp"
 #include "load_model.hpp"
@@ -35,11 +36,14 @@ double best_of(int repeats, const std::function<void()>& work) {
 /// speed changes under us.
 class Limits {
  public:
-  explicit Limits(const duet::Compute& compute) : compute_(compute), buffer_((std::size_t{256} << 20) / sizeof(float), 1.0f) {}
+  explicit Limits(const duet::Compute& compute) : compute_(compute), buffer_((std::size_t{256} << 20) / sizeof(float)) {
+    duet::prefer_large_pages(buffer_.data(), buffer_.size() * sizeof(float));
+    std::fill_n(buffer_.data(), buffer_.size(), 1.0f);
+  }
 
   void probe() {
     for (int i = 0; i < 4; ++i) {
-      const double fma = duet::kernels::probe_fma_peak(compute_), read = duet::kernels::probe_read_bandwidth(compute_, buffer_);
+      const double fma = duet::kernels::probe_fma_peak(compute_), read = duet::kernels::probe_read_bandwidth(compute_, {buffer_.data(), buffer_.size()});
       fma_ = std::max(fma_, fma);
       read_ = std::max(read_, read);
       probes_.push_back({{"read_gb_s", read}, {"fma_gflop_s", fma}});
@@ -53,7 +57,7 @@ class Limits {
 
  private:
   duet::Compute compute_;
-  std::vector<float> buffer_;
+  duet::AlignedBuffer<float> buffer_;
   double fma_ = 0, read_ = 0;
   Json probes_ = Json::array();
 };

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "duet/core/error.hpp"
+#include "duet/core/large_pages.hpp"
 #include "duet/core/matrix.hpp"
 
 namespace duet {
@@ -43,6 +44,7 @@ class MappedFile {
       void* memory = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.number, 0);
       if (memory == MAP_FAILED) throw unreadable(path, system_text(errno));
       mapped_ = Mapping(static_cast<std::byte*>(memory), Unmap{size_});
+      prefer_large_pages(memory, size_);
     } else {
       copy_ = AlignedBuffer<std::byte>(size_);
       read_all(file.number, path);

@@ -12,6 +12,7 @@
 
 #include "duet/core/dtype.hpp"
 #include "duet/core/error.hpp"
+#include "duet/core/large_pages.hpp"
 #include "duet/core/matrix.hpp"
 #include "duet/core/weights.hpp"
 
@@ -26,7 +27,7 @@ class TensorStore {
  public:
   [[nodiscard]] const TensorView* find(std::string_view name) const {
     const auto it = tensors_.find(name);
-    return it == tensors_.end() ? nullptr : &it->second.view;
+    return it == tensors_.end() ? nullptr : &it->second;
   }
 
   /// A new tensor's view, and its memory to be filled.
@@ -34,12 +35,12 @@ class TensorStore {
   std::pair<const TensorView&, std::span<std::byte>> add(std::string name, DType dtype, std::span<const Index> shape) {
     const std::optional<std::uint64_t> bytes = tensor_bytes(dtype, shape);
     if (!bytes) throw Error(ErrorKind::kInvalidArgument, name, shape_text(shape), "a shape that fits into memory");
-    Tensor& tensor = tensors_[std::move(name)];
-    tensor.memory = AlignedBuffer<std::byte>(static_cast<std::size_t>(*bytes));
-    tensor.view = {tensor.memory.data(), dtype, {shape.begin(), shape.end()}};
+    const std::span<std::byte> memory = memory_.take(static_cast<std::size_t>(*bytes));
+    TensorView& view = tensors_[std::move(name)];
+    view = {memory.data(), dtype, {shape.begin(), shape.end()}};
     bytes_ += *bytes;
-    elements_ += static_cast<std::uint64_t>(tensor.view.size());
-    return {tensor.view, {tensor.memory.data(), tensor.memory.size()}};
+    elements_ += static_cast<std::uint64_t>(view.size());
+    return {view, memory};
   }
 
   /// Bytes of all tensors.
@@ -48,11 +49,8 @@ class TensorStore {
   [[nodiscard]] std::uint64_t elements() const noexcept { return elements_; }
 
  private:
-  struct Tensor {
-    AlignedBuffer<std::byte> memory;
-    TensorView view;
-  };
-  std::map<std::string, Tensor, std::less<>> tensors_;
+  std::map<std::string, TensorView, std::less<>> tensors_;
+  LargePageArena memory_;
   std::uint64_t bytes_ = 0, elements_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "duet/core/large_pages.hpp"
 #include "duet/core/matrix.hpp"
 #include "duet/kernels/attention.hpp"
 #include "duet/kernels/key_value_write.hpp"
@@ -14,35 +15,62 @@ namespace duet {
 
 /// Keys and values of one layer, in pages of kPageSize positions: the tile that the attention kernel reads.
 ///
-/// Storage is [num_key_value_heads, pages], each page's share of a head as kernels::KeyValueLayout says: a head is read in one
-/// run from its first position to its last.
+/// Storage is [chunks of at most 512 positions, layers, num_key_value_heads, pages of a chunk], each page's share of a head as
+/// kernels::KeyValueLayout says: within a chunk a head is read in one run. Chunks are filled one after another, by all layers,
+/// so that large pages hold no more than what was written and the rest of a chunk.
 class KeyValueStore {
  public:
   KeyValueStore(Index capacity, Index num_key_value_heads, Index head_dim, KeyValueFormat format = KeyValueFormat::kF32)
-      : layout_{format, head_dim}, num_key_value_heads_(num_key_value_heads) {
+      : KeyValueStore(std::move(of_layers(1, capacity, num_key_value_heads, head_dim, format).front())) {}
+
+  /// The stores of `num_layers` layers, which share their memory.
+  [[nodiscard]] static std::vector<KeyValueStore> of_layers(Index num_layers, Index capacity, Index num_key_value_heads,
+                                                            Index head_dim, KeyValueFormat format) {
+    const kernels::KeyValueLayout layout{format, head_dim};
     const Index num_pages = (capacity + kernels::kPageSize - 1) / kernels::kPageSize;
-    storage_ = AlignedBuffer<std::byte>(static_cast<std::size_t>(num_pages * num_key_value_heads * layout_.bytes()));
-    for (Index i = 0; i < num_pages; ++i) {
-      keys_.push_back(storage_.data() + i * layout_.bytes() + layout_.first_key());
-      values_.push_back(storage_.data() + i * layout_.bytes() + layout_.first_value());
+    const Index chunk_pages = std::clamp<Index>(num_pages, 1, 8), num_chunks = (num_pages + chunk_pages - 1) / chunk_pages;
+    const Index layer_bytes = num_key_value_heads * chunk_pages * layout.bytes();  // of a chunk
+    const auto memory =
+        std::make_shared<const AlignedBuffer<std::byte>>(static_cast<std::size_t>(num_chunks * num_layers * layer_bytes));
+    prefer_large_pages(memory->data(), memory->size());
+
+    std::vector<KeyValueStore> stores;
+    for (Index layer = 0; layer < num_layers; ++layer) {
+      KeyValueStore& store = stores.emplace_back(KeyValueStore(memory, layout, num_key_value_heads, chunk_pages));
+      for (Index i = 0; i < num_pages; ++i) {
+        const Index chunk = i / chunk_pages;
+        const std::byte* const page = memory->data() + (chunk * num_layers + layer) * layer_bytes + i % chunk_pages * layout.bytes();
+        store.keys_.push_back(page + layout.first_key());
+        store.values_.push_back(page + layout.first_value());
+      }
     }
+    return stores;
   }
+
+  KeyValueStore(KeyValueStore&&) noexcept = default;
+  KeyValueStore& operator=(KeyValueStore&&) noexcept = default;
 
   /// Writes k, v [n, num_key_value_heads * head_dim] at positions [begin, begin + n), rounded to the format.
   void write(Index begin, ConstMatrixView k, ConstMatrixView v, Workspace& workspace) noexcept {
     kernels::write_keys_values(pages(), begin, k, v, workspace);
   }
   [[nodiscard]] kernels::KeyValuePages pages() const noexcept {
-    return kernels::KeyValuePages::of(layout_, keys_.data(), values_.data(), static_cast<Index>(keys_.size()) * layout_.bytes());
+    return kernels::KeyValuePages::of(layout_, keys_.data(), values_.data(), chunk_pages_ * layout_.bytes());
   }
   [[nodiscard]] KeyValueFormat format() const noexcept { return layout_.format; }
   [[nodiscard]] Index num_key_value_heads() const noexcept { return num_key_value_heads_; }
-  [[nodiscard]] std::size_t bytes() const noexcept { return storage_.size(); }
+  [[nodiscard]] std::size_t bytes() const noexcept {
+    return keys_.size() * static_cast<std::size_t>(num_key_value_heads_ * layout_.bytes());
+  }
 
  private:
+  KeyValueStore(std::shared_ptr<const AlignedBuffer<std::byte>> memory, const kernels::KeyValueLayout& layout,
+                Index num_key_value_heads, Index chunk_pages)
+      : memory_(std::move(memory)), layout_(layout), num_key_value_heads_(num_key_value_heads), chunk_pages_(chunk_pages) {}
+
+  std::shared_ptr<const AlignedBuffer<std::byte>> memory_;  // of all layers
   kernels::KeyValueLayout layout_;
-  Index num_key_value_heads_;
-  AlignedBuffer<std::byte> storage_;
+  Index num_key_value_heads_, chunk_pages_;
   std::vector<const std::byte*> keys_, values_;  // [num_pages], of the first head
 };
 
@@ -53,9 +81,7 @@ class KvCache {
   KvCache() = default;
   KvCache(Index num_layers, Index capacity, Index num_key_value_heads, Index head_dim,
           KeyValueFormat format = KeyValueFormat::kF32)
-      : capacity_(capacity) {
-    for (Index i = 0; i < num_layers; ++i) layers_.emplace_back(capacity, num_key_value_heads, head_dim, format);
-  }
+      : layers_(KeyValueStore::of_layers(num_layers, capacity, num_key_value_heads, head_dim, format)), capacity_(capacity) {}
 
   [[nodiscard]] Index length() const noexcept { return length_; }
   [[nodiscard]] Index capacity() const noexcept { return capacity_; }
@@ -84,9 +110,10 @@ class VisualMemory {
   explicit VisualMemory(KeyValueFormat format = KeyValueFormat::kF32) noexcept : format_(format) {}
   VisualMemory(Index num_layers, Index num_rows, Index num_key_value_heads, Index head_dim,
                KeyValueFormat format = KeyValueFormat::kF32)
-      : layers_(std::make_shared<std::vector<KeyValueStore>>()), num_rows_(num_rows), format_(format) {
-    for (Index i = 0; i < num_layers; ++i) layers_->emplace_back(num_rows, num_key_value_heads, head_dim, format);
-  }
+      : layers_(std::make_shared<std::vector<KeyValueStore>>(
+            KeyValueStore::of_layers(num_layers, num_rows, num_key_value_heads, head_dim, format))),
+        num_rows_(num_rows),
+        format_(format) {}
 
   /// How the images of this memory, and those that take their place, are kept.
   [[nodiscard]] KeyValueFormat format() const noexcept { return format_; }

@@ -73,6 +73,31 @@ TEST_F(KeyValueStoreTest, OverwritesOnlyWhatIsWritten) {
   EXPECT_EQ(key_at(store, 6, 0, 0), 6000.0f);
 }
 
+TEST_F(KvCacheTest, LayersShareMemoryAndNothingElse) {
+  constexpr Index kLayers = 3, kHeads = 2, kDim = 4, kRows = 17 * kPageSize + 5;  // chunks of 8 pages, the last one in part
+  KvCache cache(kLayers, kRows, kHeads, kDim);
+  const auto number = [](Index layer, Index p) { return static_cast<float>(layer * kRows + p); };
+  for (Index begin = 0; begin < kRows; begin += 100) {
+    const Index rows = std::min<Index>(100, kRows - begin);
+    for (Index layer = 0; layer < kLayers; ++layer) {
+      Matrix k(rows, kHeads * kDim), v(rows, kHeads * kDim);
+      for (Index i = 0; i < rows; ++i) {
+        std::ranges::fill(k.view().row(i), number(layer, begin + i));
+        std::ranges::fill(v.view().row(i), -number(layer, begin + i));
+      }
+      cache.layer(layer).write(begin, k, v, workspace_);
+    }
+  }
+  for (Index layer = 0; layer < kLayers; ++layer) {
+    for (Index p = 0; p < kRows; ++p) {
+      for (Index head = 0; head < kHeads; ++head) {
+        ASSERT_EQ(key_at(cache.layer(layer), p, head, kDim - 1), number(layer, p));
+        ASSERT_EQ(value_at(cache.layer(layer), p, head, 0), -number(layer, p));
+      }
+    }
+  }
+}
+
 TEST_F(KvCacheTest, CountsAndForgets) {
   KvCache cache(2, 100, 1, 4);
   EXPECT_EQ(cache.capacity(), 100);
