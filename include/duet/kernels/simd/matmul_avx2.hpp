@@ -8,6 +8,7 @@
 #include "duet/core/dtype.hpp"
 #include "duet/kernels/isa_namespace.hpp"
 #include "duet/kernels/matmul_types.hpp"
+#include "duet/kernels/simd/attributes.hpp"
 
 #if DUET_X86
 

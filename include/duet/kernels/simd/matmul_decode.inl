@@ -3,21 +3,18 @@
 
 inline constexpr Index kDecodeOutputs = 256;  // outputs whose sums are kept side by side, for each row
 
-/// Outputs [begin, end) of weights [out, in]. Four quarters of up to 64 weight rows are read side by side: four long runs,
-/// with four chains of sums to hide the latency of the multiply-adds. What is read serves all rows of x while it is in the
-/// first-level cache. `dot(outputs, output, step, row, rows, sums)` writes the dot products of `outputs` weight rows (a
-/// constant), `step` rows apart, with rows [row, row + rows) of x to sums[r * kDecodeOutputs + o * step].
+/// Outputs [begin, end) of weights [out, in]. `dot(output, count, row, rows, sums)` writes the dot products of `count` weight
+/// rows from `output` on with rows [row, row + rows) of x: that of weight row output + i with row r to
+/// sums[r * kDecodeOutputs + i].
 template <class Dot>
-inline void decode_runs(Index num_rows, const MatmulJob& job, Index begin, Index end, Dot&& dot) noexcept {
-  constexpr int kRuns = 4;
+inline void decode_parts(Index num_rows, const MatmulJob& job, Index begin, Index end, Dot&& dot) noexcept {
   constexpr Index kRows = 16;
   float sums[kRows * kDecodeOutputs];
   for (Index at = begin; at < end; at += kDecodeOutputs) {
-    const Index count = std::min(kDecodeOutputs, end - at), step = count / kRuns;
+    const Index count = std::min(kDecodeOutputs, end - at);
     for (Index row = 0; row < num_rows; row += kRows) {
       const Index rows = std::min(kRows, num_rows - row);
-      for (Index o = 0; o < step; ++o) dot(std::integral_constant<int, kRuns>{}, at + o, step, row, rows, sums + o);
-      for (Index o = kRuns * step; o < count; ++o) dot(std::integral_constant<int, 1>{}, at + o, Index{1}, row, rows, sums + o);
+      dot(at, count, row, rows, sums);
       for (Index r = 0; r < rows; ++r) finish(job, row + r, at, count, sums + r * kDecodeOutputs);
     }
   }
@@ -57,17 +54,23 @@ inline void dot_block(const WeightMatrix& w, Index output, Index step, const flo
   }
 }
 
+/// Four quarters of up to 64 weight rows are read side by side: four long runs, with four chains of sums to hide the latency of
+/// the multiply-adds. What is read serves all rows of x while it is in the first-level cache.
 template <DType dtype>
 inline void decode_out_in(ConstMatrixView x, const MatmulJob& job, Index begin, Index end) noexcept {
-  decode_runs(x.rows(), job, begin, end, [&](auto outputs, Index output, Index step, Index row, Index rows, float* sums) {
-    constexpr int kTogether = outputs() == 1 ? 1 : Ops::kDecodeRows;  // a last output alone is not worth code of its own
+  constexpr int kRuns = 4;
+  decode_parts(x.rows(), job, begin, end, [&](Index output, Index count, Index row, Index rows, float* sums) {
     const float* from = x.data() + row * x.stride();
-    Index r = 0;
-    for (; r + kTogether <= rows; r += kTogether) {
-      dot_block<dtype, outputs(), kTogether>(job.weight, output, step, from + r * x.stride(), x.stride(), sums + r * kDecodeOutputs);
+    const Index step = count / kRuns;
+    for (Index o = 0; o < step; ++o) {
+      Index r = 0;
+      for (; r + Ops::kDecodeRows <= rows; r += Ops::kDecodeRows) {
+        dot_block<dtype, kRuns, Ops::kDecodeRows>(job.weight, output + o, step, from + r * x.stride(), x.stride(), sums + r * kDecodeOutputs + o);
+      }
+      for (; r < rows; ++r) dot_block<dtype, kRuns, 1>(job.weight, output + o, step, from + r * x.stride(), 0, sums + r * kDecodeOutputs + o);
     }
-    for (; r < rows; ++r) {
-      dot_block<dtype, outputs(), 1>(job.weight, output, step, from + r * x.stride(), 0, sums + r * kDecodeOutputs);
+    for (Index o = kRuns * step; o < count; ++o) {
+      for (Index r = 0; r < rows; ++r) dot_block<dtype, 1, 1>(job.weight, output + o, 1, from + r * x.stride(), 0, sums + r * kDecodeOutputs + o);
     }
   });
 }

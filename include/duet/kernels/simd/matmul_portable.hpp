@@ -8,6 +8,7 @@
 #include "duet/core/dtype.hpp"
 #include "duet/kernels/isa_namespace.hpp"
 #include "duet/kernels/matmul_types.hpp"
+#include "duet/kernels/simd/attributes.hpp"
 
 namespace duet::kernels {
 inline namespace DUET_ISA_NAMESPACE {

@@ -15,7 +15,8 @@ inline float round_block(const float* x, Index count, Index block, std::int8_t* 
   return Bytes::round(padded, bytes);
 }
 
-// ---- Few rows: as in matmul_decode.inl.
+// ---- Few rows: as in matmul_decode.inl, but bytes take longer to multiply than floats for what is read, and weights are
+// fetched well before they are wanted.
 
 inline void round_row(ConstMatrixView x, Index row, const RoundedRows& to) noexcept {
   for (Index b = 0; b < to.blocks; ++b) {
@@ -25,47 +26,62 @@ inline void round_row(ConstMatrixView x, Index row, const RoundedRows& to) noexc
   }
 }
 
-/// Dot products of `outputs` weight rows, `step` rows apart, with `rows` rows of x. Writes sums[r * kDecodeOutputs + o * step].
+/// Dot products of `outputs` weight rows, from `first` on, with `rows` rows of x; `rest` reads the last blocks of a row, beyond
+/// which nothing may be read. Writes sums[r * kDecodeOutputs + o]. Inlined, so that a short row pays for itself alone.
 template <DType dtype, int outputs, int rows>
-inline void dot_blocks(const WeightMatrix& w, Index output, Index step, const RoundedRows& x, Index row, float* sums) noexcept {
+DUET_INLINE void dot_blocks(const std::byte* first, Index row_bytes, Index ahead, const RoundedRows& x, Index row,
+                            const typename Bytes::template Dot<dtype>::Rest& rest, float* sums) noexcept {
   using Dot = typename Bytes::template Dot<dtype>;
-  using Rest = typename Dot::Rest;  // for the last blocks of a row, beyond which nothing may be read
   constexpr int kSums = (outputs * rows + 3) / 4 * 4;
-  constexpr Index kAhead = 1024;  // bytes
+  constexpr Index kStep = Dot::kBlocks * static_cast<Index>(size_of(dtype));
   const std::byte* weight[outputs];
-  DUET_UNROLL for (int o = 0; o < outputs; ++o) weight[o] = w.row(output + o * step);
+  DUET_UNROLL for (int o = 0; o < outputs; ++o) weight[o] = first + o * row_bytes;
   typename Dot::Lanes::Vector sum[kSums];
   DUET_UNROLL for (int i = 0; i < kSums; ++i) sum[i] = Dot::Lanes::zero();
-  const auto add = [&](auto dot, Index b) {
+  const auto add = [&](const auto& dot, Index b) __attribute__((always_inline)) {
     typename Dot::X of_x[rows];
     DUET_UNROLL for (int r = 0; r < rows; ++r) of_x[r] = dot.read(x, (row + r) * x.blocks + b);
     DUET_UNROLL for (int o = 0; o < outputs; ++o) {
-      // Bytes take longer to multiply than floats for what is read: the way to the next 4096-byte page is worth preparing.
-      if constexpr (rows == 1) __builtin_prefetch(weight[o] + kAhead, 0, 2);
+      __builtin_prefetch(weight[o] + ahead, 0, 2);
+      if constexpr (kStep > 64) __builtin_prefetch(weight[o] + ahead + kStep / 2, 0, 2);  // no line is left out
       const typename Dot::Weights weights = dot.read(weight[o]);
       DUET_UNROLL for (int r = 0; r < rows; ++r) sum[o * rows + r] = Dot::add(sum[o * rows + r], weights, of_x[r]);
-      weight[o] += Dot::kBlocks * size_of(dtype);
+      weight[o] += kStep;
     }
   };
   Index b = 0;
   for (; b + Dot::kBlocks <= x.blocks; b += Dot::kBlocks) add(Dot(), b);
-  if (b < x.blocks) add(Rest(x.blocks - b), b);
+  if (b < x.blocks) add(rest, b);
   float totals[kSums];
   DUET_UNROLL for (int i = 0; i < kSums; i += 4) Dot::Lanes::store_sums(sum[i], sum[i + 1], sum[i + 2], sum[i + 3], totals + i);
-  for (Index o = 0; o < outputs; ++o) {
-    for (Index r = 0; r < rows; ++r) sums[r * kDecodeOutputs + o * step] = totals[o * rows + r];
+  for (int o = 0; o < outputs; ++o) {
+    for (int r = 0; r < rows; ++r) sums[r * kDecodeOutputs + o] = totals[o * rows + r];
   }
 }
 
+/// Four neighbouring weight rows at a time, and all rows of x with them. They fetch some 8 KB ahead, by whole groups, so that
+/// everything is fetched in the order in which it will be read.
 template <DType dtype>
 inline void decode_blocks(const RoundedRows& x, const MatmulJob& job, Index begin, Index end) noexcept {
-  decode_runs(x.rows, job, begin, end, [&](auto outputs, Index output, Index step, Index row, Index rows, float* sums) {
-    constexpr int kTogether = outputs() == 1 ? 1 : Bytes::kDecodeRows;
-    Index r = 0;
-    for (; r + kTogether <= rows; r += kTogether) {
-      dot_blocks<dtype, outputs(), kTogether>(job.weight, output, step, x, row + r, sums + r * kDecodeOutputs);
+  using Dot = typename Bytes::template Dot<dtype>;
+  constexpr int kGroup = 4;
+  constexpr Index kAhead = 8192;
+  const typename Dot::Rest rest(x.blocks % Dot::kBlocks);
+  const auto row_bytes = static_cast<Index>(job.weight.row(1) - job.weight.row(0));
+  const Index ahead = (kAhead / (kGroup * row_bytes) + 1) * kGroup * row_bytes;
+  decode_parts(x.rows, job, begin, end, [&](Index output, Index count, Index row, Index rows, float* sums) {
+    const std::byte* weights = job.weight.row(output);
+    Index o = 0;
+    for (; o + kGroup <= count; o += kGroup, weights += kGroup * row_bytes) {
+      Index r = 0;
+      for (; r + Bytes::kDecodeRows <= rows; r += Bytes::kDecodeRows) {
+        dot_blocks<dtype, kGroup, Bytes::kDecodeRows>(weights, row_bytes, ahead, x, row + r, rest, sums + r * kDecodeOutputs + o);
+      }
+      for (; r < rows; ++r) dot_blocks<dtype, kGroup, 1>(weights, row_bytes, ahead, x, row + r, rest, sums + r * kDecodeOutputs + o);
     }
-    for (; r < rows; ++r) dot_blocks<dtype, outputs(), 1>(job.weight, output, step, x, row + r, sums + r * kDecodeOutputs);
+    for (; o < count; ++o, weights += row_bytes) {
+      for (Index r = 0; r < rows; ++r) dot_blocks<dtype, 1, 1>(weights, row_bytes, ahead, x, row + r, rest, sums + r * kDecodeOutputs + o);
+    }
   });
 }
 
