@@ -57,13 +57,20 @@ inline void matmul_prefill(ConstMatrixView x, std::span<const MatmulJob> jobs, W
     workspace.threads().run(blocks, [&](Index block) { bytes.pack_rows(x, block, memory); });
     rounded = {memory, x.rows(), blocks_of(x)};
   }
+  // As many tasks for every thread, of at most kPrefillOutputs, in whole panels.
+  const Index threads = workspace.threads().size();
   const auto panel = [&](const MatmulJob& job) { return is_quantized(job) ? bytes.panel : floats.panel; };
-  for_each_task(
-      jobs, workspace.threads(), [&](const MatmulJob& job) { return (job.weight.out_features + panel(job) - 1) / panel(job); },
-      [&](std::size_t i, Index task) {
-        const MatmulJob& job = jobs[i];
-        is_quantized(job) ? bytes.prefill(rounded, job, task * panel(job)) : floats.prefill(packed, job, task * panel(job));
-      });
+  const auto panels = [&](const MatmulJob& job) { return (job.weight.out_features + panel(job) - 1) / panel(job); };
+  const auto tasks = [&](const MatmulJob& job) {
+    const Index least = (panels(job) * panel(job) + kPrefillOutputs - 1) / kPrefillOutputs;
+    return std::min(panels(job), (least + threads - 1) / threads * threads);
+  };
+  for_each_task(jobs, workspace.threads(), tasks, [&](std::size_t i, Index task) {
+    const MatmulJob& job = jobs[i];
+    const auto border = [&](Index t) { return std::min(t * panels(job) / tasks(job) * panel(job), job.weight.out_features); };
+    is_quantized(job) ? bytes.prefill(rounded, job, border(task), border(task + 1))
+                      : floats.prefill(packed, job, border(task), border(task + 1));
+  });
 }
 
 /// Jobs with weights [out, in].

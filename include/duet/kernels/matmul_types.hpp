@@ -23,8 +23,11 @@ struct MatmulJob {
   Store store = Store::kAssign;
 };
 
-/// Rows of x packed for the prefill micro-kernel: blocks of `block_rows` rows, each [in_features, block_rows], the last
-/// one filled up with zeros.
+/// Outputs of one prefill task at most: whole panels of every instruction set.
+inline constexpr Index kPrefillOutputs = 64;
+
+/// Rows of x packed for the prefill micro-kernel: for each chunk of inputs that meets a panel at once, blocks of
+/// `block_rows` rows, each [chunk, block_rows], the last one filled up with zeros.
 struct PackedRows {
   const float* data = nullptr;
   Index rows = 0, in_features = 0;
@@ -44,8 +47,8 @@ struct RoundedRows {
   Index rows = 0, blocks = 0;
 };
 
-/// Rows of x rounded and packed for the prefill micro-kernel of quantized weights: blocks of `block_rows` rows, each
-/// [blocks, packed_words].
+/// Rows of x rounded and packed likewise for quantized weights: chunks of blocks of `block_rows` rows, each [blocks of the
+/// chunk, packed_words].
 struct PackedBlocks {
   const std::int32_t* words = nullptr;
   Index rows = 0, blocks = 0;
@@ -54,14 +57,14 @@ struct PackedBlocks {
 /// The instruction set's share of a matmul by quantized weights, [out, in].
 struct QuantizedKernels {
   Index block_rows;    ///< rows of x that the micro-kernel takes at once
-  Index panel;         ///< outputs that one prefill task computes
+  Index panel;         ///< outputs that the micro-kernel computes at once
   Index packed_words;  ///< of a block of inputs, for a block of rows
   /// Rounds row `row` of x to its place in `to`.
   void (*round_row)(ConstMatrixView x, Index row, const RoundedRows& to) noexcept;
   /// Rounds and packs block `block` of rows of x.
   void (*pack_rows)(ConstMatrixView x, Index block, std::int32_t* packed) noexcept;
-  /// Outputs [begin, begin + panel) of a job, for all rows.
-  void (*prefill)(const PackedBlocks& x, const MatmulJob& job, Index begin) noexcept;
+  /// Outputs [begin, end) of a job, at most kPrefillOutputs from a whole panel on, for all rows.
+  void (*prefill)(const PackedBlocks& x, const MatmulJob& job, Index begin, Index end) noexcept;
   /// Outputs [begin, end) of a job, for a few rows, reading each weight once.
   void (*decode)(const RoundedRows& x, const MatmulJob& job, Index begin, Index end) noexcept;
 };
@@ -70,11 +73,11 @@ struct QuantizedKernels {
 /// that no cut changes a bit.
 struct MatmulKernels {
   Index block_rows;  ///< rows of x that the micro-kernel takes at once
-  Index panel;       ///< outputs that one prefill task computes
+  Index panel;       ///< outputs that the micro-kernel computes at once
   /// Packs block `block` of x.
   void (*pack_rows)(ConstMatrixView x, Index block, float* packed) noexcept;
-  /// Outputs [begin, begin + panel) of a job, for all rows.
-  void (*prefill)(const PackedRows& x, const MatmulJob& job, Index begin) noexcept;
+  /// Outputs [begin, end) of a job, at most kPrefillOutputs from a whole panel on, for all rows.
+  void (*prefill)(const PackedRows& x, const MatmulJob& job, Index begin, Index end) noexcept;
   /// Outputs [begin, end) of a job with weights [out, in], for a few rows, reading each weight once.
   void (*decode_outputs)(ConstMatrixView x, const MatmulJob& job, Index begin, Index end) noexcept;
   /// What inputs [begin, end) add to all outputs of weights [in, out]: sums [rows, out_features].

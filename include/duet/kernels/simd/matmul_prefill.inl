@@ -7,22 +7,33 @@ inline constexpr Index kPanel = 2 * Ops::kWidth;  // outputs of a micro-kernel: 
 inline constexpr Index kDepth = 128;
 // Rows whose sums a task keeps: with the panel, a part of the second-level cache. Whole blocks.
 inline constexpr Index kTileRows = 1032;
-static_assert(kTileRows % Ops::kRows == 0 && Ops::kRows <= Ops::kWidth);
+// Outputs of a task at most: weights are read in longer runs, and rows of x that are in the second-level cache serve them all.
+inline constexpr Index kGroup = kPrefillOutputs;
+// Rows of x that meet one panel after another: about a quarter of the second-level cache.
+inline constexpr Index kStripRows = 168;
+static_assert(kTileRows % Ops::kRows == 0 && kStripRows % Ops::kRows == 0 && Ops::kRows <= Ops::kWidth && kGroup % kPanel == 0);
 
 inline void pack_rows(ConstMatrixView x, Index block, float* packed) noexcept {
-  const Index begin = block * Ops::kRows, depth = x.cols(), size = depth * Ops::kRows;
+  const Index begin = block * Ops::kRows, depth = x.cols();
   const Index rows = std::min<Index>(Ops::kRows, x.rows() - begin);
   const auto row = [&](Index r) { return x.data() + (begin + r) * x.stride(); };
-  float* const to = packed + begin * depth;
+  const Index all_rows = (x.rows() + Ops::kRows - 1) / Ops::kRows * Ops::kRows;
+  static_assert(kDepth % Ops::kWidth == 0);
+  float* to = nullptr;  // the block in the chunk of inputs that k is in
   Index k = 0;
+  const auto enter = [&] {
+    if (k % kDepth == 0) to = packed + k * all_rows + begin * std::min(kDepth, depth - k);
+  };
   for (; k + Ops::kWidth <= depth; k += Ops::kWidth) {  // squares of W x W are turned in registers
+    enter();
     V square[Ops::kWidth];
     DUET_UNROLL for (Index r = 0; r < Ops::kWidth; ++r) square[r] = r < rows ? Ops::load(row(r) + k) : Ops::zero();
     Ops::transpose(square);
-    float* at = to + k * Ops::kRows;
+    float* at = to + k % kDepth * Ops::kRows;
+    const float* const end = to + std::min(kDepth, depth - k / kDepth * kDepth) * Ops::kRows;
     // A vector is wider than a block: the next one covers what is too much, and the last ones stop at the block's end.
     DUET_UNROLL for (Index i = 0; i < Ops::kWidth; ++i, at += Ops::kRows) {
-      if (at + Ops::kWidth <= to + size) {
+      if (at + Ops::kWidth <= end) {
         Ops::store(at, square[i]);
       } else {
         float lanes[Ops::kWidth];
@@ -32,7 +43,8 @@ inline void pack_rows(ConstMatrixView x, Index block, float* packed) noexcept {
     }
   }
   for (; k < depth; ++k) {
-    for (Index r = 0; r < Ops::kRows; ++r) to[k * Ops::kRows + r] = r < rows ? row(r)[k] : 0.0f;
+    enter();
+    for (Index r = 0; r < Ops::kRows; ++r) to[k % kDepth * Ops::kRows + r] = r < rows ? row(r)[k] : 0.0f;
   }
 }
 
@@ -111,21 +123,52 @@ inline void for_rows(Index rows, Multiply&& multiply) noexcept {
   multiply(std::integral_constant<int, 1>{});
 }
 
-inline void prefill(const PackedRows& x, const MatmulJob& job, Index begin) noexcept {
-  alignas(64) float panel[kDepth * kPanel];
-  alignas(64) float sums[(kTileRows + Ops::kRows) * kPanel];
-  const Index count = std::min(kPanel, job.weight.out_features - begin);
+/// multiply(r, count, panel) for every block of up to Ops::kRows rows with every panel of `outputs` outputs.
+template <int block, class Multiply>
+inline void for_strips(Index rows, Index outputs, Multiply&& multiply) noexcept {
+  for (Index strip = 0; strip < rows; strip += kStripRows) {
+    const Index end = std::min(strip + kStripRows, rows);
+    for (Index p = 0; p * kPanel < outputs; ++p) {
+      for (Index r = strip; r < end; r += block) multiply(r, std::min<Index>(block, end - r), p);
+    }
+  }
+}
+
+/// Sums of a task: [panels, kSumRows, kPanel], for what a micro-kernel adds to lies together.
+inline constexpr Index kSumRows = kTileRows + Ops::kWidth;  // a block may go beyond the last row
+struct TaskSums {
+  alignas(64) float sums[kGroup * kSumRows];
+
+  void clear(Index rows, Index outputs) noexcept {
+    for (Index p = 0; p * kPanel < outputs; ++p) std::memset(at(p, 0), 0, static_cast<std::size_t>((rows + Ops::kWidth) * kPanel) * sizeof(float));
+  }
+  [[nodiscard]] float* at(Index panel, Index row) noexcept { return sums + (panel * kSumRows + row) * kPanel; }
+
+  /// bias, activation and store for outputs [begin, end) of rows [first, first + rows).
+  void finish_rows(const MatmulJob& job, Index first, Index rows, Index begin, Index end) noexcept {
+    float row[kGroup];
+    for (Index r = 0; r < rows; ++r) {
+      for (Index p = 0; begin + p * kPanel < end; ++p) std::memcpy(row + p * kPanel, at(p, r), sizeof(float) * kPanel);
+      finish(job, first + r, begin, end - begin, row);
+    }
+  }
+};
+
+inline void prefill(const PackedRows& x, const MatmulJob& job, Index begin, Index end) noexcept {
+  alignas(64) float panels[kGroup / kPanel][kDepth * kPanel];
+  TaskSums sums;
+  const Index all_rows = (x.rows + Ops::kRows - 1) / Ops::kRows * Ops::kRows;
   for (Index tile = 0; tile < x.rows; tile += kTileRows) {
     const Index rows = std::min(kTileRows, x.rows - tile);
-    std::memset(sums, 0, static_cast<std::size_t>((rows + Ops::kRows) * kPanel) * sizeof(float));
+    sums.clear(rows, end - begin);
     for (Index k = 0; k < x.in_features; k += kDepth) {
       const Index depth = std::min(kDepth, x.in_features - k);
-      pack_panel(job.weight, begin, k, depth, panel);
-      for (Index r = 0; r < rows; r += Ops::kRows) {
-        const float* block = x.data + (tile + r) * x.in_features + k * Ops::kRows;
-        for_rows<Ops::kRows>(std::min<Index>(Ops::kRows, rows - r), [&](auto n) { multiply_block<n()>(block, panel, depth, sums + r * kPanel); });
-      }
+      for (Index p = 0; begin + p * kPanel < end; ++p) pack_panel(job.weight, begin + p * kPanel, k, depth, panels[p]);
+      for_strips<Ops::kRows>(rows, end - begin, [&](Index r, Index count, Index p) {
+        const float* block = x.data + k * all_rows + (tile + r) * depth;
+        for_rows<Ops::kRows>(count, [&](auto n) { multiply_block<n()>(block, panels[p], depth, sums.at(p, r)); });
+      });
     }
-    for (Index r = 0; r < rows; ++r) finish(job, tile + r, begin, count, sums + r * kPanel);
+    sums.finish_rows(job, tile, rows, begin, end);
   }
 }

@@ -104,11 +104,18 @@ struct BlockPanel {
   alignas(64) float scales[kPanelBlocks * kPanel];                 ///< [blocks, kPanel]
 };
 
+/// Where block `block` of a block of rows lies: what meets a panel at once lies together, [panels' inputs, blocks of rows,
+/// blocks], as in pack_rows.
+inline Index packed_at(Index rows, Index blocks, Index block_of_rows, Index block) noexcept {
+  const Index all = (rows + Bytes::kRows - 1) / Bytes::kRows, within = block % kPanelBlocks, before = block - within;
+  return (before * all + block_of_rows * std::min(kPanelBlocks, blocks - before) + within) * kPackedBlock;
+}
+
 inline void pack_blocks(ConstMatrixView x, Index block_of_rows, std::int32_t* packed) noexcept {
   const Index begin = block_of_rows * Bytes::kRows, rows = std::min<Index>(Bytes::kRows, x.rows() - begin);
   const Index blocks = (x.cols() + kBlock - 1) / kBlock;
-  std::int32_t* to = packed + block_of_rows * blocks * kPackedBlock;
-  for (Index b = 0; b < blocks; ++b, to += kPackedBlock) {
+  for (Index b = 0; b < blocks; ++b) {
+    std::int32_t* const to = packed + packed_at(x.rows(), blocks, block_of_rows, b);
     for (Index r = 0; r < Bytes::kRows; ++r) {
       alignas(32) std::int8_t bytes[kBlock] = {};
       const float scale = r < rows ? round_block(x.row(begin + r).data(), x.cols(), b, bytes) : 0.0f;
@@ -189,23 +196,24 @@ inline void multiply_panel(const std::int32_t* x, const BlockPanel& panel, Index
   }
 }
 
-inline void prefill_quantized(const PackedBlocks& x, const MatmulJob& job, Index begin) noexcept {
+inline void prefill_quantized(const PackedBlocks& x, const MatmulJob& job, Index begin, Index end) noexcept {
   const auto pack = job.weight.dtype == DType::kQ8_0 ? &pack_block_panel<DType::kQ8_0> : &pack_block_panel<DType::kQ4_0>;
-  BlockPanel panel;
-  alignas(64) float sums[(kTileRows + Bytes::kRows) * kPanel];
-  const Index count = std::min(kPanel, job.weight.out_features - begin);
+  BlockPanel panels[kGroup / kPanel];
+  TaskSums sums;
   for (Index tile = 0; tile < x.rows; tile += kTileRows) {
     const Index rows = std::min(kTileRows, x.rows - tile);
-    std::memset(sums, 0, static_cast<std::size_t>((rows + Bytes::kRows) * kPanel) * sizeof(float));
+    sums.clear(rows, end - begin);
     for (Index block = 0; block < x.blocks; block += kPanelBlocks) {
       const Index blocks = std::min(kPanelBlocks, x.blocks - block);
-      pack(job.weight, begin, count, block, blocks, panel);
-      for (Index r = 0; r < rows; r += Bytes::kRows) {
-        const std::int32_t* from = x.words + ((tile + r) / Bytes::kRows * x.blocks + block) * kPackedBlock;
-        for_rows<Bytes::kRows>(std::min<Index>(Bytes::kRows, rows - r), [&](auto n) { multiply_panel<n()>(from, panel, blocks, sums + r * kPanel); });
+      for (Index p = 0; begin + p * kPanel < end; ++p) {
+        pack(job.weight, begin + p * kPanel, std::min(kPanel, end - begin - p * kPanel), block, blocks, panels[p]);
       }
+      for_strips<Bytes::kRows>(rows, end - begin, [&](Index r, Index count, Index p) {
+        const std::int32_t* from = x.words + packed_at(x.rows, x.blocks, (tile + r) / Bytes::kRows, block);
+        for_rows<Bytes::kRows>(count, [&](auto n) { multiply_panel<n()>(from, panels[p], blocks, sums.at(p, r)); });
+      });
     }
-    for (Index r = 0; r < rows; ++r) finish(job, tile + r, begin, count, sums + r * kPanel);
+    sums.finish_rows(job, tile, rows, begin, end);
   }
 }
 
