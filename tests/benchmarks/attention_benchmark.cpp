@@ -46,7 +46,7 @@ double peak_bandwidth(Workspace& workspace) {
   std::vector<float> sinks(static_cast<std::size_t>(pieces));
   const double seconds = seconds_of([&] {
     workspace.threads().run(pieces, [&](Index i) {
-      sinks[static_cast<std::size_t>(i)] = workspace.kernels().matmul.read(data.data() + i * kPiece, kPiece);
+      sinks[static_cast<std::size_t>(i)] = workspace.kernels().matmul.read(data.data() + i * kPiece, kPiece, 4);
     });
   });
   return static_cast<double>(data.size()) * sizeof(float) / seconds;

@@ -23,7 +23,8 @@ struct MatmulJob {
   Store store = Store::kAssign;
 };
 
-/// Outputs of one prefill task at most: whole panels of every instruction set.
+/// Outputs of one prefill task at most, whole panels of every instruction set: weights are read in longer runs, and rows of x
+/// that came into the second-level cache serve them all.
 inline constexpr Index kPrefillOutputs = 64;
 
 /// Rows of x packed for the prefill micro-kernel: for each chunk of inputs that meets a panel at once, blocks of
@@ -86,8 +87,8 @@ struct MatmulKernels {
   void (*join_inputs)(const MatmulJob& job, const InputSums& sums, Index begin, Index end) noexcept;
   /// Runs `rounds` rounds of independent multiply-adds; returns how many were done. `sink` [16] keeps them from being removed.
   double (*multiply_adds)(Index rounds, float* sink) noexcept;
-  /// Reads `count` floats as fast as it can; the sum keeps the reads from being removed.
-  float (*read)(const float* data, Index count) noexcept;
+  /// Reads `count` floats as fast as it can, as one run or as four side by side; the sum keeps the reads from being removed.
+  float (*read)(const float* data, Index count, Index runs) noexcept;
 };
 
 }  // namespace duet::kernels

@@ -56,13 +56,15 @@ inline double multiply_adds(Index rounds, float* sink) noexcept {
   return static_cast<double>(rounds) * kChains * Ops::kWidth;
 }
 
-inline float read(const float* data, Index count) noexcept {
+inline float read(const float* data, Index count, Index runs) noexcept {
+  constexpr Index kVectors = 4;
+  const Index apart = runs == 1 ? Ops::kWidth : count / kVectors / Ops::kWidth * Ops::kWidth, step = runs == 1 ? kVectors * Ops::kWidth : Ops::kWidth;
   V a = Ops::zero(), b = a, c = a, d = a;
-  for (Index i = 0; i + 4 * Ops::kWidth <= count; i += 4 * Ops::kWidth) {
+  for (Index i = 0; i + (kVectors - 1) * apart + Ops::kWidth <= count; i += step) {
     a = Ops::add(a, Ops::load(data + i));
-    b = Ops::add(b, Ops::load(data + i + Ops::kWidth));
-    c = Ops::add(c, Ops::load(data + i + 2 * Ops::kWidth));
-    d = Ops::add(d, Ops::load(data + i + 3 * Ops::kWidth));
+    b = Ops::add(b, Ops::load(data + i + apart));
+    c = Ops::add(c, Ops::load(data + i + 2 * apart));
+    d = Ops::add(d, Ops::load(data + i + 3 * apart));
   }
   float sums[4];
   Ops::store_sums(a, b, c, d, sums);

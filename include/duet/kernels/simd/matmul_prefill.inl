@@ -7,11 +7,9 @@ inline constexpr Index kPanel = 2 * Ops::kWidth;  // outputs of a micro-kernel: 
 inline constexpr Index kDepth = 128;
 // Rows whose sums a task keeps: with the panel, a part of the second-level cache. Whole blocks.
 inline constexpr Index kTileRows = 1032;
-// Outputs of a task at most: weights are read in longer runs, and rows of x that are in the second-level cache serve them all.
-inline constexpr Index kGroup = kPrefillOutputs;
 // Rows of x that meet one panel after another: about a quarter of the second-level cache.
 inline constexpr Index kStripRows = 168;
-static_assert(kTileRows % Ops::kRows == 0 && kStripRows % Ops::kRows == 0 && Ops::kRows <= Ops::kWidth && kGroup % kPanel == 0);
+static_assert(kTileRows % Ops::kRows == 0 && kStripRows % Ops::kRows == 0 && Ops::kRows <= Ops::kWidth && kPrefillOutputs % kPanel == 0);
 
 inline void pack_rows(ConstMatrixView x, Index block, float* packed) noexcept {
   const Index begin = block * Ops::kRows, depth = x.cols();
@@ -137,7 +135,7 @@ inline void for_strips(Index rows, Index outputs, Multiply&& multiply) noexcept 
 /// Sums of a task: [panels, kSumRows, kPanel], for what a micro-kernel adds to lies together.
 inline constexpr Index kSumRows = kTileRows + Ops::kWidth;  // a block may go beyond the last row
 struct TaskSums {
-  alignas(64) float sums[kGroup * kSumRows];
+  alignas(64) float sums[kPrefillOutputs * kSumRows];
 
   void clear(Index rows, Index outputs) noexcept {
     for (Index p = 0; p * kPanel < outputs; ++p) std::memset(at(p, 0), 0, static_cast<std::size_t>((rows + Ops::kWidth) * kPanel) * sizeof(float));
@@ -146,7 +144,7 @@ struct TaskSums {
 
   /// bias, activation and store for outputs [begin, end) of rows [first, first + rows).
   void finish_rows(const MatmulJob& job, Index first, Index rows, Index begin, Index end) noexcept {
-    float row[kGroup];
+    float row[kPrefillOutputs];
     for (Index r = 0; r < rows; ++r) {
       for (Index p = 0; begin + p * kPanel < end; ++p) std::memcpy(row + p * kPanel, at(p, r), sizeof(float) * kPanel);
       finish(job, first + r, begin, end - begin, row);
@@ -155,7 +153,7 @@ struct TaskSums {
 };
 
 inline void prefill(const PackedRows& x, const MatmulJob& job, Index begin, Index end) noexcept {
-  alignas(64) float panels[kGroup / kPanel][kDepth * kPanel];
+  alignas(64) float panels[kPrefillOutputs / kPanel][kDepth * kPanel];
   TaskSums sums;
   const Index all_rows = (x.rows + Ops::kRows - 1) / Ops::kRows * Ops::kRows;
   for (Index tile = 0; tile < x.rows; tile += kTileRows) {

@@ -81,6 +81,7 @@ struct Bytes : BlockOps {
   static constexpr Index kGroup = 2;
   static constexpr int kRows = 6;
   static constexpr int kDecodeRows = 2;
+  static constexpr Index kAhead = 0;  ///< bytes that decoding fetches ahead; 0: it reads four long runs
 
   static __m256i broadcast(std::int32_t word) noexcept { return _mm256_set1_epi32(word); }
   static __m256i add_products(__m256i sum, __m256i x, __m256i weights) noexcept {

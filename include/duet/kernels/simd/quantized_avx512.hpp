@@ -26,6 +26,7 @@ struct Bytes : avx2::BlockOps {
   static constexpr Index kGroup = 4;
   static constexpr int kRows = 12;
   static constexpr int kDecodeRows = 4;
+  static constexpr Index kAhead = 8192;  ///< bytes that decoding fetches ahead; 0: it reads four long runs
 
   static __m512i load(const std::int32_t* at) noexcept { return _mm512_loadu_si512(at); }
   static __m512i broadcast(std::int32_t word) noexcept { return _mm512_set1_epi32(word); }

@@ -15,8 +15,8 @@ inline float round_block(const float* x, Index count, Index block, std::int8_t* 
   return Bytes::round(padded, bytes);
 }
 
-// ---- Few rows: as in matmul_decode.inl, but bytes take longer to multiply than floats for what is read, and weights are
-// fetched well before they are wanted.
+// ---- Few rows: as in matmul_decode.inl. Where bytes are multiplied as fast as memory brings them, weights are fetched well
+// before they are wanted, and read as they lie; else they are read as four long runs, as floats are.
 
 inline void round_row(ConstMatrixView x, Index row, const RoundedRows& to) noexcept {
   for (Index b = 0; b < to.blocks; ++b) {
@@ -26,24 +26,30 @@ inline void round_row(ConstMatrixView x, Index row, const RoundedRows& to) noexc
   }
 }
 
-/// Dot products of `outputs` weight rows, from `first` on, with `rows` rows of x; `rest` reads the last blocks of a row, beyond
-/// which nothing may be read. Writes sums[r * kDecodeOutputs + o]. Inlined, so that a short row pays for itself alone.
+/// Dot products of `outputs` weight rows, `step` rows apart from `first` on, with `rows` rows of x; `rest` reads the last
+/// blocks of a row, beyond which nothing may be read. Writes sums[r * kDecodeOutputs + o * step]. Inlined, so that a short row
+/// pays for itself alone.
 template <DType dtype, int outputs, int rows>
-DUET_INLINE void dot_blocks(const std::byte* first, Index row_bytes, Index ahead, const RoundedRows& x, Index row,
+DUET_INLINE void dot_blocks(const std::byte* first, Index row_bytes, Index step, const RoundedRows& x, Index row,
                             const typename Bytes::template Dot<dtype>::Rest& rest, float* sums) noexcept {
   using Dot = typename Bytes::template Dot<dtype>;
   constexpr int kSums = (outputs * rows + 3) / 4 * 4;
   constexpr Index kStep = Dot::kBlocks * static_cast<Index>(size_of(dtype));
   const std::byte* weight[outputs];
-  DUET_UNROLL for (int o = 0; o < outputs; ++o) weight[o] = first + o * row_bytes;
+  DUET_UNROLL for (int o = 0; o < outputs; ++o) weight[o] = first + o * step * row_bytes;
+  [[maybe_unused]] const Index ahead = (Bytes::kAhead / (outputs * row_bytes) + 1) * outputs * row_bytes;
   typename Dot::Lanes::Vector sum[kSums];
   DUET_UNROLL for (int i = 0; i < kSums; ++i) sum[i] = Dot::Lanes::zero();
   const auto add = [&](const auto& dot, Index b) __attribute__((always_inline)) {
     typename Dot::X of_x[rows];
     DUET_UNROLL for (int r = 0; r < rows; ++r) of_x[r] = dot.read(x, (row + r) * x.blocks + b);
     DUET_UNROLL for (int o = 0; o < outputs; ++o) {
-      __builtin_prefetch(weight[o] + ahead, 0, 2);
-      if constexpr (kStep > 64) __builtin_prefetch(weight[o] + ahead + kStep / 2, 0, 2);  // no line is left out
+      if constexpr (Bytes::kAhead > 0) {
+        __builtin_prefetch(weight[o] + ahead, 0, 2);
+        if constexpr (kStep > 64) __builtin_prefetch(weight[o] + ahead + kStep / 2, 0, 2);  // no line is left out
+      } else if constexpr (rows == 1) {
+        __builtin_prefetch(weight[o] + 1024, 0, 2);  // the way to the next 4096-byte page is worth preparing
+      }
       const typename Dot::Weights weights = dot.read(weight[o]);
       DUET_UNROLL for (int r = 0; r < rows; ++r) sum[o * rows + r] = Dot::add(sum[o * rows + r], weights, of_x[r]);
       weight[o] += kStep;
@@ -55,32 +61,32 @@ DUET_INLINE void dot_blocks(const std::byte* first, Index row_bytes, Index ahead
   float totals[kSums];
   DUET_UNROLL for (int i = 0; i < kSums; i += 4) Dot::Lanes::store_sums(sum[i], sum[i + 1], sum[i + 2], sum[i + 3], totals + i);
   for (int o = 0; o < outputs; ++o) {
-    for (int r = 0; r < rows; ++r) sums[r * kDecodeOutputs + o] = totals[o * rows + r];
+    for (int r = 0; r < rows; ++r) sums[r * kDecodeOutputs + o * step] = totals[o * rows + r];
   }
 }
 
-/// Four neighbouring weight rows at a time, and all rows of x with them. They fetch some 8 KB ahead, by whole groups, so that
-/// everything is fetched in the order in which it will be read.
+/// Four weight rows at a time, and all rows of x with them: neighbours, which fetch some kAhead bytes ahead by whole groups, so
+/// that everything is fetched in the order in which it will be read; or one of each quarter.
 template <DType dtype>
 inline void decode_blocks(const RoundedRows& x, const MatmulJob& job, Index begin, Index end) noexcept {
   using Dot = typename Bytes::template Dot<dtype>;
-  constexpr int kGroup = 4;
-  constexpr Index kAhead = 8192;
+  constexpr int kTogether = 4;
   const typename Dot::Rest rest(x.blocks % Dot::kBlocks);
   const auto row_bytes = static_cast<Index>(job.weight.row(1) - job.weight.row(0));
-  const Index ahead = (kAhead / (kGroup * row_bytes) + 1) * kGroup * row_bytes;
   decode_parts(x.rows, job, begin, end, [&](Index output, Index count, Index row, Index rows, float* sums) {
-    const std::byte* weights = job.weight.row(output);
-    Index o = 0;
-    for (; o + kGroup <= count; o += kGroup, weights += kGroup * row_bytes) {
+    const Index groups = count / kTogether, step = Bytes::kAhead > 0 ? 1 : groups;
+    for (Index group = 0; group < groups; ++group) {
+      const Index o = Bytes::kAhead > 0 ? group * kTogether : group;
+      const std::byte* weights = job.weight.row(output + o);
       Index r = 0;
       for (; r + Bytes::kDecodeRows <= rows; r += Bytes::kDecodeRows) {
-        dot_blocks<dtype, kGroup, Bytes::kDecodeRows>(weights, row_bytes, ahead, x, row + r, rest, sums + r * kDecodeOutputs + o);
+        dot_blocks<dtype, kTogether, Bytes::kDecodeRows>(weights, row_bytes, step, x, row + r, rest, sums + r * kDecodeOutputs + o);
       }
-      for (; r < rows; ++r) dot_blocks<dtype, kGroup, 1>(weights, row_bytes, ahead, x, row + r, rest, sums + r * kDecodeOutputs + o);
+      for (; r < rows; ++r) dot_blocks<dtype, kTogether, 1>(weights, row_bytes, step, x, row + r, rest, sums + r * kDecodeOutputs + o);
     }
-    for (; o < count; ++o, weights += row_bytes) {
-      for (Index r = 0; r < rows; ++r) dot_blocks<dtype, 1, 1>(weights, row_bytes, ahead, x, row + r, rest, sums + r * kDecodeOutputs + o);
+    for (Index o = groups * kTogether; o < count; ++o) {
+      const std::byte* weights = job.weight.row(output + o);
+      for (Index r = 0; r < rows; ++r) dot_blocks<dtype, 1, 1>(weights, row_bytes, 1, x, row + r, rest, sums + r * kDecodeOutputs + o);
     }
   });
 }
@@ -198,7 +204,7 @@ inline void multiply_panel(const std::int32_t* x, const BlockPanel& panel, Index
 
 inline void prefill_quantized(const PackedBlocks& x, const MatmulJob& job, Index begin, Index end) noexcept {
   const auto pack = job.weight.dtype == DType::kQ8_0 ? &pack_block_panel<DType::kQ8_0> : &pack_block_panel<DType::kQ4_0>;
-  BlockPanel panels[kGroup / kPanel];
+  BlockPanel panels[kPrefillOutputs / kPanel];
   TaskSums sums;
   for (Index tile = 0; tile < x.rows; tile += kTileRows) {
     const Index rows = std::min(kTileRows, x.rows - tile);

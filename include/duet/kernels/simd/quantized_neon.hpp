@@ -130,6 +130,7 @@ struct BlockOps {
 struct Bytes : BlockOps {
   static constexpr int kRows = 3;
   static constexpr int kDecodeRows = 2;
+  static constexpr Index kAhead = 0;  ///< bytes that decoding fetches ahead; 0: it reads four long runs
 
   /// Its first two bytes in every lane, and its last two.
   static Integers broadcast(std::int32_t word) noexcept {
@@ -168,6 +169,7 @@ namespace dotprod {
 struct Bytes : BlockOps {
   static constexpr int kRows = 4;
   static constexpr int kDecodeRows = 2;
+  static constexpr Index kAhead = 0;  ///< bytes that decoding fetches ahead; 0: it reads four long runs
 
   /// sdot, for units without its flag as a number: assemblers refuse its name, and a function with a target of its own would
   /// be closed to everything compiled for the unit's processor.

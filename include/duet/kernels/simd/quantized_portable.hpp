@@ -16,6 +16,7 @@ struct Bytes {
   static constexpr Index kGroup = 1;
   static constexpr int kRows = 4;
   static constexpr int kDecodeRows = 1;
+  static constexpr Index kAhead = 0;  ///< bytes that decoding fetches ahead; 0: it reads four long runs
 
   static float half(const std::byte* at) noexcept { return block_scale(at); }
 
