@@ -18,7 +18,7 @@ struct KeyValueWrite {
   Index k_stride, v_stride;
 };
 
-/// Rounds rows to a format's elements, and turns keys so that each channel's positions lie side by side.
+/// Rounds rows to a format's elements, and turns them as KeyValueLayout has them.
 template <class Element>
 struct KeyValueWriteKernel {
   template <class V>
@@ -33,9 +33,18 @@ struct KeyValueWriteKernel {
         alignas(kAlignment) Element block[kScaleBlock];
         const F16 key_scale = round<V>(write->k + i * write->k_stride + c, count, block);
         Element* const key = keys + pages.key_at(slot, c);
-        for (Index n = 0; n < count; ++n) key[n * kKeyBlock] = block[n];
+        if constexpr (is_scaled<Element>) {
+          for (Index n = 0; n < pages.key_quads(c) * kQuad; ++n) key[place_in_quads(0, n)] = block[n];
+        } else {
+          for (Index n = 0; n < count; ++n) key[n * kKeyBlock] = block[n];
+        }
         const F16 value_scale = round<V>(write->v + i * write->v_stride + c, count, block);
-        std::copy_n(block, padded, values + pages.value_at(slot, c));
+        Element* const value = values + pages.value_at(slot, c);
+        if constexpr (is_scaled<Element>) {
+          for (Index n = 0; n < padded; ++n) value[n / kQuadLanes * kPageSize * kQuadLanes + n % kQuadLanes * kQuad] = block[n];
+        } else {
+          std::copy_n(block, padded, value);
+        }
         if constexpr (is_scaled<Element>) {
           *const_cast<F16*>(pages.key_scale(write->page, write->head, slot, c)) = key_scale;
           *const_cast<F16*>(pages.value_scale(write->page, write->head, slot, c)) = value_scale;

@@ -59,6 +59,21 @@ class Vec4 {
     std::memcpy(&x, p, sizeof x);
     return Vec4(__builtin_convertvector(x, Floats));
   }
+  DUET_INLINE static Vec4 load(const std::int32_t* p) noexcept {  // rounded, beyond 24 bits
+    Bits x;
+    std::memcpy(&x, p, sizeof x);
+    return Vec4(__builtin_convertvector(x, Floats));
+  }
+  /// Lanes of four bytes, in the order 0 2 1 3.
+  DUET_INLINE static void load_quads(const std::int8_t* p, Vec4 (&to)[4]) noexcept {
+    Bits x;
+    std::memcpy(&x, p, sizeof x);
+    const auto floats_of = [](Bits whole) { return Vec4(__builtin_convertvector(whole, Floats)); };
+    to[0] = floats_of(x << 24 >> 24);
+    to[1] = floats_of(x << 8 >> 24);
+    to[2] = floats_of(x << 16 >> 24);
+    to[3] = floats_of(x >> 24);
+  }
   /// One stored number in every lane.
   DUET_INLINE static Vec4 broadcast(const F16* p) noexcept { return Vec4(to_float(*p)); }
   /// Rounds to nearest, ties to even, as to_bf16 and to_f16 do.
@@ -71,6 +86,10 @@ class Vec4 {
   /// Rounds to nearest, ties to even. Requires lanes within [-128, 127]
   DUET_INLINE void store(std::int8_t* p) const noexcept {
     for (int i = 0; i < 4; ++i) p[i] = static_cast<std::int8_t>(std::lrint(v_[i]));
+  }
+  /// Likewise. Requires lanes within [-32768, 32767]; of what is no number, any
+  DUET_INLINE void store(std::int16_t* p) const noexcept {
+    for (int i = 0; i < 4; ++i) p[i] = static_cast<std::int16_t>(std::lrint(v_[i]));
   }
 
   /// The first n floats, 0 <= n <= 4; the other lanes are 0, and their memory is not touched.

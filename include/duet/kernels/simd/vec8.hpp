@@ -46,6 +46,16 @@ class Vec8 {
   DUET_AVX2 static Vec8 load(const std::int8_t* p) noexcept {
     return Vec8(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load_bytes<8>(p))));
   }
+  DUET_AVX2 static Vec8 load(const std::int32_t* p) noexcept {
+    return Vec8(_mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+  }
+  DUET_AVX2 static void load_quads(const std::int8_t* p, Vec8 (&to)[4]) noexcept {
+    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    to[0] = Vec8(_mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(x, 24), 24)));
+    to[1] = Vec8(_mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(x, 8), 24)));
+    to[2] = Vec8(_mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(x, 16), 24)));
+    to[3] = Vec8(_mm256_cvtepi32_ps(_mm256_srai_epi32(x, 24)));
+  }
   DUET_AVX2 static Vec8 broadcast(const F16* p) noexcept {
     return Vec8(_mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(p->bits))));
   }
@@ -65,6 +75,11 @@ class Vec8 {
     const __m256i whole = _mm256_cvtps_epi32(v_);
     const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
+  }
+  DUET_AVX2 void store(std::int16_t* p) const noexcept {
+    const __m256i whole = _mm256_cvtps_epi32(v_);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1)));
   }
 
   DUET_AVX2 friend Vec8 operator+(const Vec8& a, const Vec8& b) noexcept { return Vec8(_mm256_add_ps(a.v_, b.v_)); }
