@@ -204,10 +204,10 @@ inline void decode_attention(std::span<const AttentionJob> jobs, const Attention
   if (some_q8) {
     rounded = {workspace.array<std::int16_t>(num_rows * heads * blocks * kScaleBlock).data(),
                workspace.array<float>(num_rows * heads * blocks).data()};
-    const auto round = compiled_for<RoundQueryKernel, const float*, Index, Index, RoundedQuery>(isa);
+    const auto round = compiled_for<RoundQueryKernel, const float*, Index, Index, float, RoundedQuery>(isa);
     for (Index i = 0; i < num_rows; ++i) {
       const Row& row = rows[static_cast<std::size_t>(i)];
-      round(row.job->q.row(row.row).data(), heads, shape.head_dim, rounded.at(i * heads, blocks));
+      round(row.job->q.row(row.row).data(), heads, shape.head_dim, shape.scale, rounded.at(i * heads, blocks));
     }
   }
   workspace.threads().run(total * kv_heads, [&](Index task) {

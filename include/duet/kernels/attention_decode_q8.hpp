@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "duet/kernels/decode_chunk.hpp"
 #include "duet/kernels/simd/dispatch.hpp"
@@ -9,36 +11,34 @@ namespace duet::kernels {
 inline namespace DUET_ISA_NAMESPACE {
 
 // Decoding from keys and values of eight bits multiplies whole numbers, for to make floats of them would take longer than to
-// read them: queries, and a page's weights times the values' scales, are rounded to sixteen bits, whose error is a 256th of
-// what the stored bytes' own rounding is. Products of a block have one scale and exact sums.
+// read them. Queries are rounded to sixteen bits, and so are a page's weights, relative to the largest of them, times the values'
+// scales: an error of a 256th of what the stored bytes' own rounding is. Products of a block have one scale and exact sums.
 
-/// to [count] = x / unit, rounded to numbers of up to 32767; returns the unit. What is no number becomes any.
-template <class V, Index count>
-DUET_INLINE float round_to_16_bits(const float* x, std::int16_t* to) noexcept {
-  V most(0.0f);
-  DUET_UNROLL
-  for (Index i = 0; i < count; i += V::kWidth) most = max(abs(V::load(x + i)), most);
-  constexpr float kLeast = 1e-30f;  // below it, the factor would be infinite
-  const float largest_x = largest(most);
-  const V factor(largest_x > kLeast ? 32767.0f / largest_x : 0.0f);
-  DUET_UNROLL
-  for (Index i = 0; i < count; i += V::kWidth) (V::load(x + i) * factor).store(to + i);
-  return largest_x > kLeast ? largest_x * (1.0f / 32767.0f) : 0.0f;
-}
+/// What a rounded number of up to 32767 stands for, and its inverse, where `most` is the largest; 0 where that is (almost) none.
+struct Unit {
+  static constexpr float kMost = 32767.0f, kLeast = 1e-30f;
+  explicit Unit(float most) noexcept : of_one(most > kLeast ? most * (1.0f / kMost) : 0.0f), inverse(most > kLeast ? kMost / most : 0.0f) {}
+  float of_one, inverse;
+};
 
 struct RoundQueryKernel {
+  /// Rounds heads [heads, head_dim], which are to be multiplied by `factor`.
   template <class V>
-  DUET_INLINE static void run(const float* q, Index heads, Index head_dim, RoundedQuery to) noexcept {
+  DUET_INLINE static void run(const float* q, Index heads, Index head_dim, float factor, RoundedQuery to) noexcept {
     const Index blocks = RoundedQuery::blocks(head_dim);
     for (Index head = 0; head < heads; ++head, q += head_dim) {
-      for (Index b = 0; b < blocks; ++b) {
+      for (Index b = 0; b < blocks; ++b, to.numbers += kScaleBlock) {
         alignas(kAlignment) float block[kScaleBlock] = {};
-        const Index count = std::min(kScaleBlock, head_dim - b * kScaleBlock);
-        std::copy_n(q + b * kScaleBlock, count, block);
-        float difference = 0.0f;  // NaN for inf and NaN
-        for (Index c = 0; c < count; ++c) difference += block[c] - block[c];
-        const Index at = head * blocks + b;
-        to.scales[at] = round_to_16_bits<V, kScaleBlock>(block, to.numbers + at * kScaleBlock) + difference;
+        std::copy_n(q + b * kScaleBlock, std::min(kScaleBlock, head_dim - b * kScaleBlock), block);
+        V most(0.0f), difference(0.0f);  // NaN for inf and NaN
+        for (Index i = 0; i < kScaleBlock; i += V::kWidth) {
+          const V x = V::load(block + i);
+          most = max(most, abs(x));
+          difference = difference + (x - x);
+        }
+        const Unit unit(largest(most));
+        for (Index i = 0; i < kScaleBlock; i += V::kWidth) (V::load(block + i) * V(unit.inverse)).store(to.numbers + i);
+        *to.scales++ = unit.of_one * factor + sum(difference);
       }
     }
   }
@@ -51,91 +51,138 @@ struct DecodeBytesKernel {
   }
   template <class V>
   DUET_INLINE static void read_page(const DecodeChunk& chunk, Index page, KeyRange slots, Index head, Index heads) noexcept {
-    alignas(kAlignment) float weights[kPageHeads * kPageSize];
-    float keep[kPageHeads];
+    Page state;
     const KeyValuePages& kv = *chunk.kv;
     const Index stride = kv.value_width + 2;
     float* const partial = chunk.partial + head * stride;
-    if (slots.begin >= kKeyBlock || slots.end <= kKeyBlock) std::fill_n(weights, heads * kPageSize, 0.0f);  // half is not read
+    std::fill_n(state.weights, heads * kPageSize, 0.0f);
     for (Index slot = slots.begin / kKeyBlock * kKeyBlock; slot < slots.end; slot += kKeyBlock) {
-      const std::int8_t* const keys = kv.keys_of<std::int8_t>(page, chunk.kv_head) + kv.key_block_at(slot, 0);
-      score<V>(chunk, keys, head, heads, weights + slot);
+      score<V>(chunk, kv.keys_of<std::int8_t>(page, chunk.kv_head) + kv.key_block_at(slot, 0), head, heads, state, slot);
     }
-    const PageScores scores{chunk.shape, slots, heads, weights, partial + stride - 2, stride, keep};
-    chunk.weigh(&scores);
-    for (Index c = 0; c < kv.value_width; c += kValueBlock) {
-      add_values<V>(chunk, page, c, slots, weights, keep, heads, partial + c);
-    }
+    for (Index h = 0; h < heads; ++h) weigh<V>(*chunk.shape, slots, partial + h * stride + stride - 2, state, h);
+    for (Index c = 0; c < kv.value_width; c += kValueBlock) add_values<V>(chunk, page, c, slots, heads, state, partial + c);
   }
 
  private:
-  /// Sums of quads for any number of heads, in as few groups as there can be, of about one size.
+  /// Of heads that go over a page together.
+  struct Page {
+    alignas(kAlignment) float weights[kPageHeads * kPageSize];              ///< scores, then weights relative to the page's largest
+    alignas(kAlignment) std::int32_t sums[2 * kPageHeads * kQuadLanes];     ///< [2, heads, 16]
+    float keep[kPageHeads], add[kPageHeads];  ///< what earlier sums, and those of this page, are multiplied by
+  };
+  static constexpr Index kHalfSums = kPageHeads * kQuadLanes;
+
+  /// Sums of quads for any number of heads.
   DUET_INLINE static void sum_quads(const QuadKernels& kernels, Index heads, const std::int8_t* quads, Index count,
-                              const std::int16_t* numbers, Index stride, std::int32_t* sums) noexcept {
-    constexpr Index kMost = QuadKernels::kHeads;
-    const Index groups = (heads + kMost - 1) / kMost, most = (heads + groups - 1) / groups;
-    for (Index head = 0; head < heads; head += most) {
-      kernels.sum[std::min(most, heads - head) - 1](quads, count, numbers + head * stride, stride, sums + head * kQuadLanes);
-    }
+                                    const std::int16_t* numbers, Index stride, std::int32_t* sums) noexcept {
+    static_assert(kPageHeads <= 2 * QuadKernels::kHeads);
+    const Index first = heads > QuadKernels::kHeads ? heads / 2 : heads;
+    kernels.sum[first - 1](quads, count, numbers, stride, sums);
+    if (first < heads) kernels.sum[heads - first - 1](quads, count, numbers + first * stride, stride, sums + first * kQuadLanes);
   }
 
-  /// Scores [heads, 64] of half a page.
+  /// Adds up scores of half a page.
   template <class V>
-  DUET_INLINE static void score(const DecodeChunk& chunk, const std::int8_t* keys, Index head, Index heads, float* scores) noexcept {
-    alignas(kAlignment) std::int32_t sums[kPageHeads * kQuadLanes];
+  DUET_INLINE static void score(const DecodeChunk& chunk, const std::int8_t* keys, Index head, Index heads, Page& page, Index slot) noexcept {
+    constexpr int kVectors = kKeyBlock / V::kWidth, kHalf = kVectors / 2;
     const KeyValuePages& kv = *chunk.kv;
     const Index blocks = RoundedQuery::blocks(kv.head_dim);
     const RoundedQuery q = chunk.rounded_q.at(head, blocks);
     for (Index b = 0; b < blocks; ++b, keys += kv.key_block_stride) {
-      const Index count = kv.key_quads(b * kScaleBlock);
-      for (Index half = 0; half < 2; ++half) {
-        sum_quads(*chunk.quads, heads, keys + half * count * kQuadBytes, count, q.numbers + b * kScaleBlock, blocks * kScaleBlock, sums);
+      const Index count = kv.key_quads(b * kScaleBlock), stride = blocks * kScaleBlock;
+      const std::int16_t* const numbers = q.numbers + b * kScaleBlock;
+      sum_quads(*chunk.quads, heads, keys, count, numbers, stride, page.sums);
+      sum_quads(*chunk.quads, heads, keys + count * kQuadBytes, count, numbers, stride, page.sums + kHalfSums);
+      V scales[kVectors];
+      DUET_UNROLL
+      for (int i = 0; i < kVectors; ++i) scales[i] = V::load(reinterpret_cast<const F16*>(keys) - kKeyBlock + i * V::kWidth);
+      for (Index h = 0; h < heads; ++h) {
+        const V scale(q.scales[h * blocks + b]);
+        float* const to = page.weights + h * kPageSize + slot;
         DUET_UNROLL
-        for (Index i = 0; i < kQuadLanes; i += V::kWidth) {
-          const Index slot = half * kQuadLanes + i;
-          const V key_scale = V::load(reinterpret_cast<const F16*>(keys) - kKeyBlock + slot);
-          for (Index h = 0; h < heads; ++h) {
-            float* const to = scores + h * kPageSize + slot;
-            const V before = b == 0 ? V(0.0f) : V::load(to);
-            fma(V::load(sums + h * kQuadLanes + i), key_scale * V(q.scales[h * blocks + b]), before).store(to);
-          }
+        for (int i = 0; i < kVectors; ++i) {
+          const V sums = V::load(page.sums + i / kHalf * kHalfSums + h * kQuadLanes + i % kHalf * V::kWidth);
+          fma(sums, scales[i] * scale, V::load(to + i * V::kWidth)).store(to + i * V::kWidth);
         }
       }
     }
   }
 
+  /// Turns a head's scores into weights.
+  template <class V>
+  DUET_INLINE static void weigh(const AttentionShape& shape, KeyRange slots, float* state, Page& page, Index head) noexcept {
+    constexpr float kLowest = -std::numeric_limits<float>::infinity();
+    constexpr int kVectors = kPageSize / V::kWidth;
+    float* const scores = page.weights + head * kPageSize;
+    if (shape.soft_cap > 0.0f) {
+      const V cap(shape.soft_cap);
+      for (Index j = 0; j < kPageSize; j += V::kWidth) (cap * tanh(V::load(scores + j) / cap)).store(scores + j);
+    }
+    if (slots.begin > 0 || slots.end < kPageSize) {
+      for (Index j = 0; j < kPageSize; j += V::kWidth) select(sees<V>(slots, j), V::load(scores + j), V(kLowest)).store(scores + j);
+    }
+    V most = V::load(scores);
+    DUET_UNROLL
+    for (int i = 1; i < kVectors; ++i) most = max(most, V::load(scores + i * V::kWidth));
+    const float before = state[0], here = largest(most), now = std::max(before, here);
+    const V base(here == kLowest ? 0.0f : here);  // never −inf from −inf
+    V weights(0.0f);
+    DUET_UNROLL
+    for (int i = 0; i < kVectors; ++i) {
+      const V p = exp_to_zero(V::load(scores + i * V::kWidth) - base);
+      p.store(scores + i * V::kWidth);
+      weights = weights + p;
+    }
+    float less[V::kWidth] = {};  // one of the two is 1
+    if (before != here) exp(V(std::min(before, here) - now)).store(less);
+    page.keep[head] = before == now ? 1.0f : less[0];
+    page.add[head] = here == now ? 1.0f : less[0];
+    state[0] = now;
+    state[1] = std::fma(state[1], page.keep[head], page.add[head] * sum(weights));
+  }
+
   /// o = keep · o + p · v for the block of values around a channel.
   template <class V>
-  DUET_INLINE static void add_values(const DecodeChunk& chunk, Index page, Index channel, KeyRange slots, const float* weights,
-                                     const float* keep, Index heads, float* o) noexcept {
-    alignas(kAlignment) float scales[kPageSize], scaled[kPageSize];
+  DUET_INLINE static void add_values(const DecodeChunk& chunk, Index index, Index channel, KeyRange slots, Index heads, Page& page,
+                                     float* o) noexcept {
+    constexpr int kVectors = kPageSize / V::kWidth;
     alignas(kAlignment) std::int16_t rounded[kPageHeads * kPageSize];
-    alignas(kAlignment) std::int32_t sums[kPageHeads * kQuadLanes];
-    float units[kPageHeads];
     const KeyValuePages& kv = *chunk.kv;
     const Index stride = kv.value_width + 2;
-    // What is not seen may hold anything, and weighs 0 times 0.
-    const F16* const stored = kv.value_scale(page, chunk.kv_head, 0, channel);
-    V difference(0.0f);  // NaN for inf and NaN
-    for (Index j = 0; j < kPageSize; j += V::kWidth) {
-      const V s = select(sees<V>(slots, j), V::load(stored + j), V(0.0f));
-      s.store(scales + j);
-      difference = difference + (s - s);
+    const F16* const stored = kv.value_scale(index, chunk.kv_head, 0, channel);
+    V scales[kVectors], most(0.0f), all(0.0f);
+    DUET_UNROLL
+    for (int i = 0; i < kVectors; ++i) scales[i] = V::load(stored + i * V::kWidth);
+    if (slots.begin > 0 || slots.end < kPageSize) {  // what is not seen may hold anything, and weighs 0 times 0
+      DUET_UNROLL
+      for (int i = 0; i < kVectors; ++i) scales[i] = select(sees<V>(slots, i * V::kWidth), scales[i], V(0.0f));
     }
-    const float not_a_number = sum(difference);
+    DUET_UNROLL
+    for (int i = 0; i < kVectors; ++i) {
+      most = max(most, scales[i]);
+      all = all + scales[i];
+    }
+    const Unit unit(largest(most));
+    const float sum_of_scales = sum(all), of_one = unit.of_one + (sum_of_scales - sum_of_scales);  // NaN where one is
+    DUET_UNROLL
+    for (int i = 0; i < kVectors; ++i) scales[i] = scales[i] * V(unit.inverse);
     for (Index h = 0; h < heads; ++h) {
-      for (Index j = 0; j < kPageSize; j += V::kWidth) (V::load(weights + h * kPageSize + j) * V::load(scales + j)).store(scaled + j);
-      units[h] = round_to_16_bits<V, kPageSize>(scaled, rounded + h * kPageSize) + not_a_number;
+      DUET_UNROLL
+      for (int i = 0; i < kVectors; ++i) {
+        (V::load(page.weights + h * kPageSize + i * V::kWidth) * scales[i]).store(rounded + h * kPageSize + i * V::kWidth);
+      }
     }
     const Index first = slots.begin / kQuad, count = (slots.end + kQuad - 1) / kQuad - first;
-    const std::int8_t* values = kv.values_of<std::int8_t>(page, chunk.kv_head) + kv.value_at(0, channel) + first * kQuadBytes;
-    for (Index c = 0; c < kv.value_slot_stride(channel); c += kQuadLanes, values += kPageSize * kQuadLanes) {
-      sum_quads(*chunk.quads, heads, values, count, rounded + first * kQuad, kPageSize, sums);
+    const std::int8_t* values = kv.values_of<std::int8_t>(index, chunk.kv_head) + kv.value_at(0, channel) + first * kQuadBytes;
+    const Index width = kv.value_slot_stride(channel);
+    for (Index c = 0; c < width; c += kQuadLanes, values += kPageSize * kQuadLanes, o += kQuadLanes) {
+      sum_quads(*chunk.quads, heads, values, count, rounded + first * kQuad, kPageSize, page.sums);
       for (Index h = 0; h < heads; ++h) {
+        const V keep(page.keep[h]), add(of_one * page.add[h]);
         DUET_UNROLL
         for (Index i = 0; i < kQuadLanes; i += V::kWidth) {
-          float* const to = o + h * stride + c + i;
-          fma(V::load(sums + h * kQuadLanes + i), V(units[h]), V(keep[h]) * V::load(to)).store(to);
+          float* const to = o + h * stride + i;
+          fma(V::load(page.sums + h * kQuadLanes + i), add, keep * V::load(to)).store(to);
         }
       }
     }
