@@ -55,7 +55,6 @@ struct DecodeBytesKernel {
     const KeyValuePages& kv = *chunk.kv;
     const Index stride = kv.value_width + 2;
     float* const partial = chunk.partial + head * stride;
-    std::fill_n(state.weights, heads * kPageSize, 0.0f);
     for (Index slot = slots.begin / kKeyBlock * kKeyBlock; slot < slots.end; slot += kKeyBlock) {
       score<V>(chunk, kv.keys_of<std::int8_t>(page, chunk.kv_head) + kv.key_block_at(slot, 0), head, heads, state, slot);
     }
@@ -102,7 +101,7 @@ struct DecodeBytesKernel {
         DUET_UNROLL
         for (int i = 0; i < kVectors; ++i) {
           const V sums = V::load(page.sums + i / kHalf * kHalfSums + h * kQuadLanes + i % kHalf * V::kWidth);
-          fma(sums, scales[i] * scale, V::load(to + i * V::kWidth)).store(to + i * V::kWidth);
+          fma(sums, scales[i] * scale, b == 0 ? V(0.0f) : V::load(to + i * V::kWidth)).store(to + i * V::kWidth);
         }
       }
     }
@@ -118,7 +117,7 @@ struct DecodeBytesKernel {
       const V cap(shape.soft_cap);
       for (Index j = 0; j < kPageSize; j += V::kWidth) (cap * tanh(V::load(scores + j) / cap)).store(scores + j);
     }
-    if (slots.begin > 0 || slots.end < kPageSize) {
+    if (slots.begin > 0 || slots.end < kPageSize) {  // scores of a half that was not read are anything
       for (Index j = 0; j < kPageSize; j += V::kWidth) select(sees<V>(slots, j), V::load(scores + j), V(kLowest)).store(scores + j);
     }
     V most = V::load(scores);
@@ -129,7 +128,7 @@ struct DecodeBytesKernel {
     V weights(0.0f);
     DUET_UNROLL
     for (int i = 0; i < kVectors; ++i) {
-      const V p = exp_to_zero(V::load(scores + i * V::kWidth) - base);
+      const V p = exp_to_least(V::load(scores + i * V::kWidth) - base);
       p.store(scores + i * V::kWidth);
       weights = weights + p;
     }

@@ -26,6 +26,10 @@ struct QuadKernels {
 inline namespace DUET_ISA_NAMESPACE {
 namespace quads {
 
+/// Bytes from what is multiplied to what is fetched meanwhile: between keys and values, and between pages, nothing is read for
+/// so long that prefetchers fall behind.
+inline constexpr Index kAhead = 4096;
+
 /// Two numbers of a quad, as one word.
 inline std::int32_t pair_at(const std::int16_t* numbers) noexcept {
   std::int32_t word;
@@ -59,6 +63,7 @@ DUET_AVX2 void sum_avx2(const std::int8_t* quads, Index count, const std::int16_
   __m256i low[heads], high[heads];
   DUET_UNROLL for (int h = 0; h < heads; ++h) low[h] = high[h] = _mm256_setzero_si256();
   for (Index g = 0; g < count; ++g, quads += kQuadBytes, numbers += kQuad) {
+    __builtin_prefetch(quads + kAhead);
     const __m256i left = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(quads));
     const __m256i right = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(quads + 32));
     const __m256i left_first = _mm256_srai_epi16(_mm256_slli_epi16(left, 8), 8), left_last = _mm256_srai_epi16(left, 8);
@@ -84,6 +89,7 @@ DUET_AVX512 void sum_avx512(const std::int8_t* quads, Index count, const std::in
   __m512i total[heads];
   DUET_UNROLL for (int h = 0; h < heads; ++h) total[h] = _mm512_setzero_si512();
   for (Index g = 0; g < count; ++g, quads += kQuadBytes, numbers += kQuad) {
+    __builtin_prefetch(quads + kAhead);
     const __m512i all = _mm512_loadu_si512(quads);
     const __m512i first = _mm512_srai_epi16(_mm512_slli_epi16(all, 8), 8), last = _mm512_srai_epi16(all, 8);
     DUET_UNROLL for (int h = 0; h < heads; ++h) {
@@ -101,6 +107,7 @@ DUET_AVX512VNNI void sum_vnni(const std::int8_t* quads, Index count, const std::
   __m512i firsts[heads], lasts[heads];
   DUET_UNROLL for (int h = 0; h < heads; ++h) firsts[h] = lasts[h] = _mm512_setzero_si512();
   for (Index g = 0; g < count; ++g, quads += kQuadBytes, numbers += kQuad) {
+    __builtin_prefetch(quads + kAhead);
     const __m512i all = _mm512_loadu_si512(quads);
     const __m512i first = _mm512_srai_epi16(_mm512_slli_epi16(all, 8), 8), last = _mm512_srai_epi16(all, 8);
     DUET_UNROLL for (int h = 0; h < heads; ++h) {
@@ -123,6 +130,7 @@ void sum_neon(const std::int8_t* quads, Index count, const std::int16_t* numbers
     DUET_UNROLL for (int v = 0; v < 4; ++v) total[h][v] = vdupq_n_s32(0);
   }
   for (Index g = 0; g < count; ++g, quads += kQuadBytes, numbers += kQuad) {
+    __builtin_prefetch(quads + kAhead);
     const int8x16x4_t bytes = vld4q_s8(quads);  // 0 2 1 3
     int16x4_t n[heads];
     DUET_UNROLL for (int h = 0; h < heads; ++h) n[h] = vld1_s16(numbers + h * stride);

@@ -102,6 +102,9 @@ class Vec16 {
   }
   DUET_AVX512 friend Vec16 ldexp(const Vec16& x, const Vec16& n) noexcept { return Vec16(_mm512_maskz_scalef_ps(kAll, x.v_, n.v_)); }
   DUET_AVX512 friend Vec16 ldexp_normal(const Vec16& x, const Vec16& n) noexcept { return ldexp(x, n); }
+  DUET_AVX512 friend Vec16 power_of_two(const Vec16& biased) noexcept {
+    return Vec16(_mm512_castsi512_ps(_mm512_maskz_slli_epi32(kAll, _mm512_castps_si512(biased.v_), 23)));
+  }
   DUET_AVX512 friend float sum(const Vec16& x) noexcept {
     const __m256 eight = _mm256_add_ps(half<0>(x), half<1>(x));
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

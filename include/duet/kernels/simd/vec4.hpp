@@ -132,6 +132,8 @@ class Vec4 {
   DUET_INLINE friend Vec4 ldexp_normal(const Vec4& x, const Vec4& n) noexcept {
     return Vec4(x.v_ * floats((__builtin_convertvector(n.v_, Bits) + 127) << 23));
   }
+  /// 2^n of n + 1.5 · 2^23 + 127, whose last bits are the exponent. Requires whole n in [-126, 127]
+  DUET_INLINE friend Vec4 power_of_two(const Vec4& biased) noexcept { return Vec4(floats(bits(biased.v_) << 23)); }
   /// Lanes added in one fixed order.
   DUET_INLINE friend float sum(const Vec4& x) noexcept { return (x.v_[0] + x.v_[2]) + (x.v_[1] + x.v_[3]); }
   DUET_INLINE friend float largest(const Vec4& x) noexcept {

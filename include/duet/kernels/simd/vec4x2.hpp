@@ -140,6 +140,10 @@ class Vec4x2 {
     return {vmulq_f32(x.low_, power_of_two(vcvtq_s32_f32(n.low_))),
             vmulq_f32(x.high_, power_of_two(vcvtq_s32_f32(n.high_)))};
   }
+  DUET_INLINE friend Vec4x2 power_of_two(const Vec4x2& biased) noexcept {
+    const auto shifted = [](float32x4_t v) { return vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(v), 23)); };
+    return {shifted(biased.low_), shifted(biased.high_)};
+  }
   DUET_INLINE friend float sum(const Vec4x2& x) noexcept { return vaddvq_f32(vaddq_f32(x.low_, x.high_)); }
   DUET_INLINE friend float largest(const Vec4x2& x) noexcept { return vmaxvq_f32(vmaxq_f32(x.low_, x.high_)); }
 

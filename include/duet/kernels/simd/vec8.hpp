@@ -116,6 +116,9 @@ class Vec8 {
     const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v_), _mm256_set1_epi32(127)), 23);
     return Vec8(_mm256_mul_ps(x.v_, _mm256_castsi256_ps(power)));
   }
+  DUET_AVX2 friend Vec8 power_of_two(const Vec8& biased) noexcept {
+    return Vec8(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(biased.v_), 23)));
+  }
   DUET_AVX2 friend float sum(const Vec8& x) noexcept {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x.v_), _mm256_extractf128_ps(x.v_, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
