@@ -45,7 +45,7 @@ DUET_INLINE V exp_to_zero(const V& x) noexcept {
   return select(x < least, V(0.0f), ldexp_normal(e.exp_r, e.n));
 }
 
-/// e^max(x, -87.3) for x <= 0 within 4 units in the last place (and a 2^-22th at the far end), 1 for 0: cheaper still.
+/// e^max(x, -87.3) for x <= 0, off by (4 + |x|) · 2^-24 of it at most, and 1 for 0: cheaper still.
 template <class V>
   requires requires { V::kWidth; }
 DUET_INLINE V exp_to_least(const V& x) noexcept {
