@@ -133,7 +133,7 @@ struct DecodeBytesKernel {
       weights = weights + p;
     }
     float less[V::kWidth] = {};  // one of the two is 1
-    if (before != here) exp(V(std::min(before, here) - now)).store(less);
+    if (before != here) exp_to_least(V(std::min(before, here) - now)).store(less);
     page.keep[head] = before == now ? 1.0f : less[0];
     page.add[head] = here == now ? 1.0f : less[0];
     state[0] = now;
