@@ -40,10 +40,6 @@ class Vec16 {
     return Vec16(_mm512_castsi512_ps(_mm512_maskz_slli_epi32(kAll, _mm512_maskz_cvtepu16_epi32(kAll, load_halves(p)), 16)));
   }
   DUET_AVX512 static Vec16 load(const F16* p) noexcept { return Vec16(_mm512_maskz_cvtph_ps(kAll, load_halves(p))); }
-  DUET_AVX512 static Vec16 load(const std::int8_t* p) noexcept {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return Vec16(_mm512_maskz_cvtepi32_ps(kAll, _mm512_maskz_cvtepi8_epi32(kAll, bytes)));
-  }
   DUET_AVX512 static Vec16 load(const std::int32_t* p) noexcept { return floats_of(_mm512_loadu_si512(p)); }
   DUET_AVX512 static void load_quads(const std::int8_t* p, Vec16 (&to)[4]) noexcept {
     const __m512i x = _mm512_loadu_si512(p);

@@ -19,7 +19,6 @@ class Vec4 {
   using Floats = float __attribute__((vector_size(16)));
   using Bits = std::int32_t __attribute__((vector_size(16)));
   using Halves = std::uint16_t __attribute__((vector_size(8)));
-  using Bytes = std::int8_t __attribute__((vector_size(4)));
 
  public:
   static constexpr Index kWidth = 4;
@@ -53,11 +52,6 @@ class Vec4 {
     const Floats scaled = floats(magnitude) * 0x1p112f;  // the exponents' biases differ by 112
     const Bits special = (magnitude >= 0x0f800000) & 0x7f800000;  // inf, NaN
     return Vec4(floats(bits(scaled) | special | (half & 0x8000) << 16));
-  }
-  DUET_INLINE static Vec4 load(const std::int8_t* p) noexcept {
-    Bytes x;
-    std::memcpy(&x, p, sizeof x);
-    return Vec4(__builtin_convertvector(x, Floats));
   }
   DUET_INLINE static Vec4 load(const std::int32_t* p) noexcept {  // rounded, beyond 24 bits
     Bits x;

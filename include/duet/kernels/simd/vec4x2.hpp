@@ -58,10 +58,6 @@ class Vec4x2 {
     const auto x = read<float16x8_t>(p);
     return {vcvt_f32_f16(vget_low_f16(x)), vcvt_high_f32_f16(x)};
   }
-  DUET_INLINE static Vec4x2 load(const std::int8_t* p) noexcept {
-    const int16x8_t x = vmovl_s8(read<int8x8_t>(p));
-    return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(x))), vcvtq_f32_s32(vmovl_high_s16(x))};
-  }
   DUET_INLINE static Vec4x2 load(const std::int32_t* p) noexcept {
     return {vcvtq_f32_s32(read<int32x4_t>(p)), vcvtq_f32_s32(read<int32x4_t>(p + 4))};
   }

@@ -40,12 +40,9 @@ class Vec8 {
   DUET_AVX2 void store_first(float* p, Index n) const noexcept { _mm256_maskstore_ps(p, first_bits(n), v_); }
 
   DUET_AVX2 static Vec8 load(const Bf16* p) noexcept {
-    return Vec8(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_bytes<16>(p)), 16)));
+    return Vec8(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_halves(p)), 16)));
   }
-  DUET_AVX2 static Vec8 load(const F16* p) noexcept { return Vec8(_mm256_cvtph_ps(load_bytes<16>(p))); }
-  DUET_AVX2 static Vec8 load(const std::int8_t* p) noexcept {
-    return Vec8(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load_bytes<8>(p))));
-  }
+  DUET_AVX2 static Vec8 load(const F16* p) noexcept { return Vec8(_mm256_cvtph_ps(load_halves(p))); }
   DUET_AVX2 static Vec8 load(const std::int32_t* p) noexcept {
     return Vec8(_mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
   }
@@ -138,11 +135,7 @@ class Vec8 {
 
  private:
   DUET_AVX2 explicit Vec8(__m256 v) noexcept : v_(v) {}
-  template <int count>
-  DUET_AVX2 static __m128i load_bytes(const void* p) noexcept {
-    if constexpr (count == 8) return _mm_loadl_epi64(static_cast<const __m128i*>(p));
-    return _mm_loadu_si128(static_cast<const __m128i*>(p));
-  }
+  DUET_AVX2 static __m128i load_halves(const void* p) noexcept { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
   DUET_AVX2 static __m256 sign_bit() noexcept { return _mm256_set1_ps(-0.0f); }
   DUET_AVX2 static __m256i first_bits(Index n) noexcept {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
