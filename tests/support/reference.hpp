@@ -60,6 +60,8 @@ struct Attended {
   double log_sum_exp;
   double largest_value = 0;  // max |v| among those seen: results are averages of values, so errors scale with it
   double largest_score = 0;  // max |score|: rounding of scores scales with it
+  double largest_key = 0;     // max |k|, and of the weights that sum to 1
+  double largest_weight = 0;
 };
 
 /// `key(j)` and `value(j)` give rows of head_dim floats for every j in [begin, end).
@@ -74,6 +76,7 @@ Attended attend(std::span<const float> q, Key&& key, Value&& value, Index begin,
       const double product = static_cast<double>(q[c]) * static_cast<double>(key(j)[c]);
       score += product;
       magnitude += std::abs(product);
+      result.largest_key = std::max(result.largest_key, std::abs(static_cast<double>(key(j)[c])));
     }
     score *= scale;
     if (soft_cap > 0.0) score = soft_cap * std::tanh(score / soft_cap);
@@ -81,6 +84,7 @@ Attended attend(std::span<const float> q, Key&& key, Value&& value, Index begin,
     result.largest_score = std::max(result.largest_score, magnitude * scale);
   }
   const std::vector<double> weights = softmax(scores);
+  for (const double weight : weights) result.largest_weight = std::max(result.largest_weight, weight);
   for (Index j = begin; j < end; ++j) {
     for (std::size_t c = 0; c < q.size(); ++c) {
       const auto v = static_cast<double>(value(j)[c]);

@@ -22,7 +22,7 @@ inline namespace DUET_ISA_NAMESPACE {
 ///          a KV cache
 /// Cost     4 · head_dim · num_attention_heads FLOP per row and key. Scratch in the workspace: to prefill,
 ///          48 · (2 · head_dim + 64) floats per thread, and a page's floats where it holds none; to decode,
-///          num_attention_heads · (value_width + 2) floats per row and 512 keys
+///          num_attention_heads · (value_width + 2) floats per row and 512 keys, and for kQ8 a copy of q in 16 bits
 /// Source   Vaswani et al. 2017, 1706.03762; online softmax: Milakov and Gimelshein 2018, 1805.02867; tiles: Dao et al. 2022,
 ///          2205.14135; chunks of keys in parallel: Dao et al. 2023, "Flash-Decoding"
 inline void attention(std::span<const AttentionJob> jobs, const AttentionShape& shape, Phase phase, Workspace& workspace) {

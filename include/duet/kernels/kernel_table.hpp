@@ -6,6 +6,7 @@
 
 #include "duet/core/error.hpp"
 #include "duet/kernels/matmul_types.hpp"
+#include "duet/kernels/simd/quad_sums.hpp"
 #include "duet/kernels/simd/quantized_avx2.hpp"
 #include "duet/kernels/simd/quantized_avx512.hpp"
 #include "duet/kernels/simd/quantized_neon.hpp"
@@ -30,6 +31,7 @@ struct KernelTable {
   std::string_view name;
   MatmulKernels matmul;
   QuantizedKernels quantized;
+  QuadKernels quads;
 };
 
 inline namespace DUET_ISA_NAMESPACE {
@@ -72,18 +74,21 @@ inline bool supports(Isa isa) noexcept {
 
 /// Requires supports(isa)
 inline const KernelTable& kernel_table(Isa isa) noexcept {
-  static constexpr KernelTable portable_table{Isa::kPortable, "portable", portable::kMatmulKernels, portable::kQuantizedKernels};
+  static constexpr KernelTable portable_table{Isa::kPortable, "portable", portable::kMatmulKernels, portable::kQuantizedKernels,
+                                               quads::kPortable};
 #if DUET_X86
-  static constexpr KernelTable avx2_table{Isa::kAvx2, "avx2", avx2::kMatmulKernels, avx2::kQuantizedKernels};
-  static constexpr KernelTable avx512_table{Isa::kAvx512, "avx512", avx512::kMatmulKernels, avx2::kQuantizedKernels};
-  static constexpr KernelTable vnni_table{Isa::kAvx512Vnni, "avx512vnni", avx512::kMatmulKernels, avx512::kQuantizedKernels};
+  static constexpr KernelTable avx2_table{Isa::kAvx2, "avx2", avx2::kMatmulKernels, avx2::kQuantizedKernels, quads::kAvx2};
+  static constexpr KernelTable avx512_table{Isa::kAvx512, "avx512", avx512::kMatmulKernels, avx2::kQuantizedKernels,
+                                             quads::kAvx512};
+  static constexpr KernelTable vnni_table{Isa::kAvx512Vnni, "avx512vnni", avx512::kMatmulKernels, avx512::kQuantizedKernels,
+                                           quads::kVnni};
   if (isa == Isa::kAvx2) return avx2_table;
   if (isa == Isa::kAvx512) return avx512_table;
   if (isa == Isa::kAvx512Vnni) return vnni_table;
 #elif DUET_NEON
-  static constexpr KernelTable neon_table{Isa::kNeon, "neon", neon::kMatmulKernels, neon::kQuantizedKernels};
+  static constexpr KernelTable neon_table{Isa::kNeon, "neon", neon::kMatmulKernels, neon::kQuantizedKernels, quads::kNeon};
   static constexpr KernelTable dotprod_table{Isa::kNeonDotprod, "neon_dotprod", neon::kMatmulKernels,
-                                             neon::dotprod::kQuantizedKernels};
+                                             neon::dotprod::kQuantizedKernels, quads::kNeon};
   if (isa == Isa::kNeon) return neon_table;
   if (isa == Isa::kNeonDotprod) return dotprod_table;
 #endif

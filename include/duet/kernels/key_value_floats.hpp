@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "duet/kernels/key_value_pages.hpp"
 #include "duet/kernels/simd/dispatch.hpp"
 
@@ -29,17 +31,20 @@ template <class V>
 DUET_INLINE void make_scaled_floats(const KeyValuePages& kv, Index page, Index head, const KeyValuePages& layout, float* out) noexcept {
   const std::int8_t* const keys = kv.keys_of<std::int8_t>(page, head);
   const std::int8_t* const values = kv.values_of<std::int8_t>(page, head);
+  V four[kQuad];
   for (Index slot = 0; slot < kPageSize; slot += V::kWidth) {
-    for (Index c = 0; c < kv.head_dim; ++c) {
+    for (Index c = 0; c < kv.head_dim; c += kQuad) {
       const V scale = V::load(kv.key_scale(page, head, slot, c));
-      (V::load(keys + kv.key_at(slot, c)) * scale).store(out + layout.key_at(slot, c));
+      V::load_quads(keys + kv.key_at(slot, c), four);
+      for (Index i = 0; i < std::min(kQuad, kv.head_dim - c); ++i) (four[i] * scale).store(out + layout.key_at(slot, c + i));
     }
   }
   out += kPageSize * kv.head_dim;
   for (Index c = 0; c < kv.value_width; c += V::kWidth) {
     const F16* const scales = kv.value_scale(page, head, 0, c);
-    for (Index slot = 0; slot < kPageSize; ++slot) {
-      (V::load(values + kv.value_at(slot, c)) * V::broadcast(scales + slot)).store(out + layout.value_at(slot, c));
+    for (Index slot = 0; slot < kPageSize; slot += kQuad) {
+      V::load_quads(values + kv.value_at(slot, c), four);
+      for (Index i = 0; i < kQuad; ++i) (four[i] * V::broadcast(scales + slot + i)).store(out + layout.value_at(slot + i, c));
     }
   }
 }

@@ -9,7 +9,8 @@
 
 namespace duet {
 
-/// How keys and values are stored. Arithmetic is float in all of them.
+/// How keys and values are stored. Arithmetic is float, but for kQ8 when it decodes: there, queries and weights are rounded to
+/// sixteen bits, which adds a 256th to the error of the stored bytes.
 enum class KeyValueFormat : std::uint8_t {
   kF32,   ///< as they were computed
   kBF16,  ///< 8 bits of precision

@@ -21,6 +21,16 @@ inline constexpr Index kKeyBlock = 32, kValueBlock = 32;
 inline constexpr Index kScaleBlock = 32;
 static_assert(kPageSize == 2 * kKeyBlock && kScaleBlock == kValueBlock);
 
+/// In kQ8, sixteen lanes of four bytes each, which one instruction multiplies and adds: of keys four channels of sixteen slots,
+/// of values four slots of sixteen channels.
+inline constexpr Index kQuad = 4, kQuadLanes = 16, kQuadBytes = kQuad * kQuadLanes;
+static_assert(kKeyBlock == 2 * kQuadLanes && kValueBlock == 2 * kQuadLanes);
+
+/// Where number i of a lane lies in quads [.., 16 lanes, 4]. The order of four is 0 2 1 3 (simd/quad_sums.hpp).
+[[nodiscard]] constexpr Index place_in_quads(Index lane, Index i) noexcept {
+  return i / kQuad * kQuadBytes + lane * kQuad + i % 2 * 2 + i % kQuad / 2;
+}
+
 /// Whether stored elements are multiples of a scale.
 template <class Element>
 inline constexpr bool is_scaled = std::is_same_v<Element, std::int8_t>;
@@ -43,7 +53,10 @@ constexpr decltype(auto) with_element_of(KeyValueFormat format, Call&& call) {
 ///                                                 and scores need no sums across lanes
 ///     values  [blocks of 32 channels, 64, 32]     the last block padded with zeros to 16 or 32 channels
 ///
-/// In kQ8 every block stands behind its F16 scales: [32] of keys, [64] of values.
+/// In kQ8 every block stands behind its F16 scales, [32] of keys, [64] of values, and is made of quads:
+///
+///     keys    [2, quads of 4 channels, 16, 4]     of 32 slots, the last quad padded with zeros
+///     values  [1 or 2, 16 quads of slots, 16, 4]  of 16 or 32 channels
 struct KeyValueLayout {
   KeyValueFormat format = KeyValueFormat::kF32;
   Index head_dim = 0;
@@ -56,8 +69,12 @@ struct KeyValueLayout {
   /// Bytes of a block's scales.
   [[nodiscard]] Index key_scale_bytes() const noexcept { return format == KeyValueFormat::kQ8 ? kKeyBlock * kScaleBytes : 0; }
   [[nodiscard]] Index value_scale_bytes() const noexcept { return format == KeyValueFormat::kQ8 ? kPageSize * kScaleBytes : 0; }
+  /// Channels of keys, padded ones included.
+  [[nodiscard]] Index key_width() const noexcept {
+    return format == KeyValueFormat::kQ8 ? (head_dim + kQuad - 1) / kQuad * kQuad : head_dim;
+  }
   /// Bytes of the keys of half a page.
-  [[nodiscard]] Index half_bytes() const noexcept { return kKeyBlock * head_dim * element_bytes() + num_blocks() * key_scale_bytes(); }
+  [[nodiscard]] Index half_bytes() const noexcept { return kKeyBlock * key_width() * element_bytes() + num_blocks() * key_scale_bytes(); }
   /// Bytes of all, a multiple of kAlignment.
   [[nodiscard]] Index bytes() const noexcept {
     return 2 * half_bytes() + kPageSize * value_width() * element_bytes() + num_blocks() * value_scale_bytes();
@@ -76,6 +93,8 @@ struct KeyValueLayout {
 ///
 ///     of keys    s / 32 · key_half_stride + c / 32 · key_block_stride + c % 32 · key_channel_stride + s % 32 · key_slot_stride
 ///     of values  c / 32 · value_block_stride + s · value_slot_stride(c) + c % 32
+///
+/// and in kQ8, within the same blocks, where their quads have it.
 struct KeyValuePages {
   const std::byte* const* keys = nullptr;
   const std::byte* const* values = nullptr;
@@ -111,13 +130,30 @@ struct KeyValuePages {
   }
 
   [[nodiscard]] Index key_at(Index slot, Index channel) const noexcept {
+    if (format == KeyValueFormat::kQ8) {
+      return key_block_at(slot, channel) + slot % kKeyBlock / kQuadLanes * key_quads(channel) * kQuadBytes +
+             place_in_quads(slot % kQuadLanes, channel % kScaleBlock);
+    }
     return slot / kKeyBlock * key_half_stride + channel / kScaleBlock * key_block_stride +
            channel % kScaleBlock * key_channel_stride + slot % kKeyBlock * key_slot_stride;
   }
+  /// Of the block around a key, its first element.
+  [[nodiscard]] Index key_block_at(Index slot, Index channel) const noexcept {
+    return slot / kKeyBlock * key_half_stride + channel / kScaleBlock * key_block_stride;
+  }
+  /// In kQ8: quads that hold a slot's channels in the block around `channel`.
+  [[nodiscard]] Index key_quads(Index channel) const noexcept {
+    return (std::min(kScaleBlock, head_dim - channel / kScaleBlock * kScaleBlock) + kQuad - 1) / kQuad;
+  }
+  /// Channels of values side by side in the block around `channel`, padded ones included.
   [[nodiscard]] Index value_slot_stride(Index channel) const noexcept {
     return std::min(widest_value_stride, value_width - channel / kValueBlock * kValueBlock);
   }
   [[nodiscard]] Index value_at(Index slot, Index channel) const noexcept {
+    if (format == KeyValueFormat::kQ8) {
+      return channel / kValueBlock * value_block_stride + channel % kValueBlock / kQuadLanes * kPageSize * kQuadLanes +
+             place_in_quads(channel % kQuadLanes, slot);
+    }
     return channel / kValueBlock * value_block_stride + slot * value_slot_stride(channel) + channel % kValueBlock;
   }
 
@@ -132,12 +168,11 @@ struct KeyValuePages {
   }
   /// In kQ8: the scale of a slot's keys, or values, around `channel`; those of the slots of its block lie side by side.
   [[nodiscard]] const F16* key_scale(Index page, Index head, Index slot, Index channel) const noexcept {
-    const std::int8_t* const block =
-        keys_of<std::int8_t>(page, head) + key_at(slot / kKeyBlock * kKeyBlock, channel / kScaleBlock * kScaleBlock);
+    const std::int8_t* const block = keys_of<std::int8_t>(page, head) + key_block_at(slot, channel);
     return reinterpret_cast<const F16*>(block) - kKeyBlock + slot % kKeyBlock;
   }
   [[nodiscard]] const F16* value_scale(Index page, Index head, Index slot, Index channel) const noexcept {
-    const std::int8_t* const block = values_of<std::int8_t>(page, head) + value_at(0, channel / kValueBlock * kValueBlock);
+    const std::int8_t* const block = values_of<std::int8_t>(page, head) + channel / kValueBlock * value_block_stride;
     return reinterpret_cast<const F16*>(block) - kPageSize + slot;
   }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 
 #include "duet/core/workspace.hpp"
 #include "duet/kernels/key_value_pages.hpp"
@@ -18,7 +19,7 @@ struct KeyValueWrite {
   Index k_stride, v_stride;
 };
 
-/// Rounds rows to a format's elements, and turns keys so that each channel's positions lie side by side.
+/// Rounds rows to a format's elements, and turns them as KeyValueLayout has them.
 template <class Element>
 struct KeyValueWriteKernel {
   template <class V>
@@ -33,9 +34,25 @@ struct KeyValueWriteKernel {
         alignas(kAlignment) Element block[kScaleBlock];
         const F16 key_scale = round<V>(write->k + i * write->k_stride + c, count, block);
         Element* const key = keys + pages.key_at(slot, c);
-        for (Index n = 0; n < count; ++n) key[n * kKeyBlock] = block[n];
+        if constexpr (is_scaled<Element>) {
+          for (Index n = 0; n < pages.key_quads(c); ++n) {
+            const std::int8_t* const four = block + n * kQuad;
+            const std::int8_t placed[] = {four[0], four[2], four[1], four[3]};
+            std::memcpy(key + n * kQuadBytes, placed, sizeof placed);
+          }
+        } else {
+          for (Index n = 0; n < count; ++n) key[n * kKeyBlock] = block[n];
+        }
         const F16 value_scale = round<V>(write->v + i * write->v_stride + c, count, block);
-        std::copy_n(block, padded, values + pages.value_at(slot, c));
+        Element* value = values + pages.value_at(slot, c);
+        if constexpr (is_scaled<Element>) {
+          for (Index n = 0; n < padded; n += kQuadLanes, value += kPageSize * kQuadLanes) {
+            DUET_UNROLL
+            for (Index lane = 0; lane < kQuadLanes; ++lane) value[lane * kQuad] = block[n + lane];
+          }
+        } else {
+          std::copy_n(block, padded, value);
+        }
         if constexpr (is_scaled<Element>) {
           *const_cast<F16*>(pages.key_scale(write->page, write->head, slot, c)) = key_scale;
           *const_cast<F16*>(pages.value_scale(write->page, write->head, slot, c)) = value_scale;

@@ -59,6 +59,13 @@ struct ExpToZero {
     return exp_to_zero(x);
   }
 };
+struct ExpToLeast {
+  static constexpr std::string_view config_names[] = {"exp_to_least"};
+  template <class V>
+  static V apply(V x) {
+    return exp_to_least(x);
+  }
+};
 struct Erf {
   static constexpr std::string_view config_names[] = {"erf"};
   template <class V>
@@ -128,6 +135,18 @@ TEST_P(ActivationTest, ExpOfWhatIsNotPositive) {
   EXPECT_EQ(applied<ExpToZero>(-0.0f), 1.0f);
   for (const float v : {-87.34f, -88.0f, -1000.0f, -kLargest, -kInf}) EXPECT_EQ(applied<ExpToZero>(v), 0.0f) << v;
   EXPECT_TRUE(std::isnan(applied<ExpToZero>(kNaN)));
+}
+
+TEST_P(ActivationTest, ExpOfWeights) {
+  for (const float x : floats_everywhere()) {
+    if (x > 0.0f || x < -87.3f) continue;
+    const double expected = std::exp(static_cast<double>(x));
+    ASSERT_NEAR(static_cast<double>(applied<ExpToLeast>(x)), expected, (4.0 + std::abs(static_cast<double>(x))) * 0x1p-24 * expected) << x;
+  }
+  EXPECT_EQ(applied<ExpToLeast>(0.0f), 1.0f);
+  EXPECT_EQ(applied<ExpToLeast>(-0.0f), 1.0f);
+  for (const float x : {-87.4f, -1000.0f, -kLargest, -kInf}) EXPECT_NEAR(applied<ExpToLeast>(x), 0.0f, 2e-38f) << x;
+  EXPECT_TRUE(std::isnan(applied<ExpToLeast>(kNaN)));
 }
 
 TEST_P(ActivationTest, EdgesOfTheRange) {

@@ -62,6 +62,7 @@ class Pages {
   [[nodiscard]] kernels::KeyValuePages view() const {
     return kernels::KeyValuePages::of(layout_, keys_.data(), values_.data(), static_cast<Index>(keys_.size()) * layout_.bytes());
   }
+  [[nodiscard]] KeyValueFormat format() const { return layout_.format; }
   /// Overwrites every slot outside of `range`.
   void poison_outside(KeyRange range, float with) {
     for (Index j = 0; j < static_cast<Index>(keys_.size()) * kPageSize; ++j) {
@@ -111,7 +112,7 @@ std::vector<KeyRange> causal(Index begin, Index rows, Index window = std::numeri
 }
 
 void expect_reference(const Result& result, const AttentionShape& shape, ConstMatrixView q, Pages& pages,
-                      std::span<const KeyRange> visible, std::string_view what) {
+                      std::span<const KeyRange> visible, Phase phase, std::string_view what) {
   const Index group = shape.num_attention_heads / shape.num_key_value_heads, d = shape.head_dim;
   for (Index i = 0; i < q.rows(); ++i) {
     for (Index h = 0; h < shape.num_attention_heads; ++h) {
@@ -123,8 +124,15 @@ void expect_reference(const Result& result, const AttentionShape& shape, ConstMa
       // A score is a sum of d products, off by about √d roundings of its largest partial sum, and so is the exponent of its
       // weight; the result is an average of n values. Roundings of 2^-24, and a factor for bad luck.
       const double n = static_cast<double>(std::max<Index>(1, seen.end - seen.begin)), u = 0x1p-24;
-      const double score_error = 4.0 * u * std::sqrt(static_cast<double>(d) + 4.0) * expected.largest_score;
-      const double tolerance = (2.0 * score_error + 4.0 * u * (std::sqrt(n) + 4.0)) * expected.largest_value;
+      double score_error = 4.0 * u * std::sqrt(static_cast<double>(d) + 4.0) * expected.largest_score, weight_error = 0.0;
+      if (phase == Phase::kDecode && pages.format() == KeyValueFormat::kQ8) {
+        // Channels of q, and weights times scales, are rounded to 1 / 32767 of the largest: off by up to half of that each.
+        double most = 0.0;
+        for (Index c = 0; c < d; ++c) most = std::max(most, std::abs(static_cast<double>(q.row(i)[static_cast<std::size_t>(h * d + c)])));
+        score_error += 2.0 / 65534.0 * std::sqrt(static_cast<double>(d)) * most * expected.largest_key * static_cast<double>(shape.scale);
+        weight_error = 2.0 / 65534.0 * std::sqrt(n) * expected.largest_weight;
+      }
+      const double tolerance = (2.0 * score_error + weight_error + 4.0 * u * (std::sqrt(n) + 4.0)) * expected.largest_value;
       for (Index c = 0; c < d; ++c) {
         ASSERT_NEAR(static_cast<double>(result.out(i, h * d + c)), expected.out[static_cast<std::size_t>(c)], tolerance)
             << what << ": row " << i << " head " << h << " channel " << c << " head_dim " << d;
@@ -157,7 +165,7 @@ TEST_P(AttentionTest, AgreesWithTheReferenceForEveryHeadSize) {
     Pages pages(format(), 70, 2, head_dim, 1);
     const Matrix q = normal_matrix(70, 4 * head_dim, 2);
     const auto visible = causal(0, 70);
-    expect_reference(run(machine, shape, phase(), q, pages.view(), visible), shape, q, pages, visible, "causal");
+    expect_reference(run(machine, shape, phase(), q, pages.view(), visible), shape, q, pages, visible, phase(), "causal");
   }
 }
 
@@ -169,7 +177,7 @@ TEST_P(AttentionTest, AgreesWithTheReferenceForEveryNumberOfRowsAndKeys) {
       Pages pages(format(), keys, 1, 8, 3);
       const Matrix q = normal_matrix(rows, 8, 4);
       const std::vector<KeyRange> visible(static_cast<std::size_t>(rows), KeyRange{0, keys});
-      expect_reference(run(machine, shape, phase(), q, pages.view(), visible), shape, q, pages, visible, "all");
+      expect_reference(run(machine, shape, phase(), q, pages.view(), visible), shape, q, pages, visible, phase(), "all");
     }
   }
 }
@@ -181,7 +189,7 @@ TEST_P(AttentionTest, AgreesWithTheReferenceForEveryGroup) {
     Pages pages(format(), 100, 2, 16, 5);
     const Matrix q = normal_matrix(9, 2 * group * 16, 6);
     const auto visible = causal(91, 9);
-    expect_reference(run(machine, shape, phase(), q, pages.view(), visible), shape, q, pages, visible, "group");
+    expect_reference(run(machine, shape, phase(), q, pages.view(), visible), shape, q, pages, visible, phase(), "group");
   }
 }
 
@@ -211,7 +219,7 @@ TEST_P(AttentionTest, AgreesWithTheReferenceForEveryKindOfMask) {
   far[30] = {kKeys - 5, kKeys};  // a tile that skips pages
   masks.emplace_back("far apart", far);
   for (const auto& [name, visible] : masks) {
-    expect_reference(run(machine, shape, phase(), q, pages.view(), visible), shape, q, pages, visible, name);
+    expect_reference(run(machine, shape, phase(), q, pages.view(), visible), shape, q, pages, visible, phase(), name);
   }
 }
 
@@ -224,7 +232,7 @@ TEST_P(AttentionTest, CapsScores) {
     for (float& x : q.view().row(i)) x *= 8.0f;  // scores up to some tens, well beyond the cap
   }
   const auto visible = causal(70, 20);
-  expect_reference(run(machine, shape, phase(), q, pages.view(), visible), shape, q, pages, visible, "cap");
+  expect_reference(run(machine, shape, phase(), q, pages.view(), visible), shape, q, pages, visible, phase(), "cap");
 }
 
 TEST_P(AttentionTest, StandsLargeAndSmallScores) {
@@ -239,7 +247,7 @@ TEST_P(AttentionTest, StandsLargeAndSmallScores) {
     const auto visible = causal(50, 50);
     const Result result = run(machine, shape, phase(), q, pages.view(), visible);
     if (factor < 1e10f) {
-      expect_reference(result, shape, q, pages, visible, "extreme");
+      expect_reference(result, shape, q, pages, visible, phase(), "extreme");
     } else {  // one key takes all: rounding may pick another only if the two lie together, and then either is right
       for (Index i = 0; i < 50; ++i) {
         for (Index c = 0; c < 16; ++c) ASSERT_TRUE(std::isfinite(result.out(i, c)));
@@ -259,7 +267,7 @@ TEST_P(AttentionTest, InfiniteScores) {
   pages.key(3, 0)[0] = q(0, 0) > 0.0f ? -kInf : kInf;  // a score of −inf: weight 0
   pages.store();
   const Result result = run(machine, shape, phase(), q, pages.view(), visible);
-  expect_reference(result, shape, q, pages, visible, "-inf");
+  expect_reference(result, shape, q, pages, visible, phase(), "-inf");
   for (Index j = 0; j < 80; ++j) {
     for (Index c = 0; c < 8; ++c) pages.key(j, 0)[c] = c > 0 ? 0.0f : q(0, 0) > 0.0f ? -kInf : kInf;
   }

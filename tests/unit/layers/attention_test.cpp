@@ -102,7 +102,9 @@ TEST(SelfAttention, KeepsKeysAndValuesInAnyFormat) {
                                                                        causal(9), attention.config().shape()));
     for (const Phase phase : {Phase::kPrefill, Phase::kDecode}) {
       const Matrix got = attended(attention, x, phase == Phase::kDecode ? 1 : 4, {}, phase, format);
-      reference::expect_within(got, expected, std::string(name_of(format)), 1.0);
+      // To decode from bytes, queries and weights are rounded to 16 bits: each adds a 256th of what a byte's rounding does.
+      const double more = format == KeyValueFormat::kQ8 && phase == Phase::kDecode ? 0x1p-7 : 0.0;
+      reference::expect_within(got, expected, std::string(name_of(format)), 1.0 + more);
     }
   }
 }

@@ -59,6 +59,7 @@ TEST_F(KeyValueStoreTest, ReservesWholePagesInEveryFormat) {
     EXPECT_EQ(bytes(KeyValueFormat::kBF16, 64), positions * 2 * 64 * 2);
     EXPECT_EQ(bytes(KeyValueFormat::kF16, 64), positions * 2 * 64 * 2);
     EXPECT_EQ(bytes(KeyValueFormat::kQ8, 64), positions * 2 * (64 + 2 * 2));
+    EXPECT_EQ(bytes(KeyValueFormat::kQ8, 6), positions * (8 + 16 + 2 * 2)) << "keys are padded to whole quads";
     EXPECT_EQ(bytes(KeyValueFormat::kQ8, 72), positions * (72 + 80 + 2 * 3 * 2)) << "values are padded to whole vectors";
   }
 }

@@ -17,4 +17,5 @@
 #if DUET_X86
 #define DUET_AVX2 __attribute__((target("avx2,fma,f16c")))
 #define DUET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#define DUET_AVX512VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")))
 #endif

@@ -40,9 +40,13 @@ class Vec16 {
     return Vec16(_mm512_castsi512_ps(_mm512_maskz_slli_epi32(kAll, _mm512_maskz_cvtepu16_epi32(kAll, load_halves(p)), 16)));
   }
   DUET_AVX512 static Vec16 load(const F16* p) noexcept { return Vec16(_mm512_maskz_cvtph_ps(kAll, load_halves(p))); }
-  DUET_AVX512 static Vec16 load(const std::int8_t* p) noexcept {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return Vec16(_mm512_maskz_cvtepi32_ps(kAll, _mm512_maskz_cvtepi8_epi32(kAll, bytes)));
+  DUET_AVX512 static Vec16 load(const std::int32_t* p) noexcept { return floats_of(_mm512_loadu_si512(p)); }
+  DUET_AVX512 static void load_quads(const std::int8_t* p, Vec16 (&to)[4]) noexcept {
+    const __m512i x = _mm512_loadu_si512(p);
+    to[0] = floats_of(_mm512_maskz_srai_epi32(kAll, _mm512_maskz_slli_epi32(kAll, x, 24), 24));
+    to[1] = floats_of(_mm512_maskz_srai_epi32(kAll, _mm512_maskz_slli_epi32(kAll, x, 8), 24));
+    to[2] = floats_of(_mm512_maskz_srai_epi32(kAll, _mm512_maskz_slli_epi32(kAll, x, 16), 24));
+    to[3] = floats_of(_mm512_maskz_srai_epi32(kAll, x, 24));
   }
   DUET_AVX512 static Vec16 broadcast(const F16* p) noexcept {
     return Vec16(_mm512_maskz_cvtph_ps(kAll, _mm256_set1_epi16(static_cast<short>(p->bits))));
@@ -62,6 +66,10 @@ class Vec16 {
   DUET_AVX512 void store(std::int8_t* p) const noexcept {
     const __m512i whole = _mm512_maskz_cvtps_epi32(kAll, v_);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_maskz_cvtsepi32_epi8(kAll, whole));
+  }
+  DUET_AVX512 void store(std::int16_t* p) const noexcept {
+    const __m512i whole = _mm512_maskz_cvtps_epi32(kAll, v_);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtsepi32_epi16(kAll, whole));
   }
 
   DUET_AVX512 friend Vec16 operator+(const Vec16& a, const Vec16& b) noexcept { return Vec16(_mm512_add_ps(a.v_, b.v_)); }
@@ -90,6 +98,9 @@ class Vec16 {
   }
   DUET_AVX512 friend Vec16 ldexp(const Vec16& x, const Vec16& n) noexcept { return Vec16(_mm512_maskz_scalef_ps(kAll, x.v_, n.v_)); }
   DUET_AVX512 friend Vec16 ldexp_normal(const Vec16& x, const Vec16& n) noexcept { return ldexp(x, n); }
+  DUET_AVX512 friend Vec16 power_of_two(const Vec16& biased) noexcept {
+    return Vec16(_mm512_castsi512_ps(_mm512_maskz_slli_epi32(kAll, _mm512_castps_si512(biased.v_), 23)));
+  }
   DUET_AVX512 friend float sum(const Vec16& x) noexcept {
     const __m256 eight = _mm256_add_ps(half<0>(x), half<1>(x));
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
@@ -117,6 +128,7 @@ class Vec16 {
     return _mm512_maskz_extractf32x8_ps(0xff, x.v_, which);
   }
   DUET_AVX512 explicit Vec16(__m512 v) noexcept : v_(v) {}
+  DUET_AVX512 static Vec16 floats_of(__m512i whole) noexcept { return Vec16(_mm512_maskz_cvtepi32_ps(kAll, whole)); }
   DUET_AVX512 static __m256i load_halves(const void* p) noexcept { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   DUET_AVX512 static __m512 sign_bit() noexcept { return _mm512_set1_ps(-0.0f); }
   DUET_AVX512 static __mmask16 first_bits(Index n) noexcept { return static_cast<__mmask16>((1u << n) - 1u); }

@@ -19,7 +19,6 @@ class Vec4 {
   using Floats = float __attribute__((vector_size(16)));
   using Bits = std::int32_t __attribute__((vector_size(16)));
   using Halves = std::uint16_t __attribute__((vector_size(8)));
-  using Bytes = std::int8_t __attribute__((vector_size(4)));
 
  public:
   static constexpr Index kWidth = 4;
@@ -54,10 +53,20 @@ class Vec4 {
     const Bits special = (magnitude >= 0x0f800000) & 0x7f800000;  // inf, NaN
     return Vec4(floats(bits(scaled) | special | (half & 0x8000) << 16));
   }
-  DUET_INLINE static Vec4 load(const std::int8_t* p) noexcept {
-    Bytes x;
+  DUET_INLINE static Vec4 load(const std::int32_t* p) noexcept {  // rounded, beyond 24 bits
+    Bits x;
     std::memcpy(&x, p, sizeof x);
     return Vec4(__builtin_convertvector(x, Floats));
+  }
+  /// Lanes of four bytes, in the order 0 2 1 3.
+  DUET_INLINE static void load_quads(const std::int8_t* p, Vec4 (&to)[4]) noexcept {
+    Bits x;
+    std::memcpy(&x, p, sizeof x);
+    const auto floats_of = [](Bits whole) { return Vec4(__builtin_convertvector(whole, Floats)); };
+    to[0] = floats_of(x << 24 >> 24);
+    to[1] = floats_of(x << 8 >> 24);
+    to[2] = floats_of(x << 16 >> 24);
+    to[3] = floats_of(x >> 24);
   }
   /// One stored number in every lane.
   DUET_INLINE static Vec4 broadcast(const F16* p) noexcept { return Vec4(to_float(*p)); }
@@ -71,6 +80,10 @@ class Vec4 {
   /// Rounds to nearest, ties to even. Requires lanes within [-128, 127]
   DUET_INLINE void store(std::int8_t* p) const noexcept {
     for (int i = 0; i < 4; ++i) p[i] = static_cast<std::int8_t>(std::lrint(v_[i]));
+  }
+  /// Likewise. Requires lanes within [-32768, 32767]; of what is no number, any
+  DUET_INLINE void store(std::int16_t* p) const noexcept {
+    for (int i = 0; i < 4; ++i) p[i] = static_cast<std::int16_t>(std::lrint(v_[i]));
   }
 
   /// The first n floats, 0 <= n <= 4; the other lanes are 0, and their memory is not touched.
@@ -113,6 +126,8 @@ class Vec4 {
   DUET_INLINE friend Vec4 ldexp_normal(const Vec4& x, const Vec4& n) noexcept {
     return Vec4(x.v_ * floats((__builtin_convertvector(n.v_, Bits) + 127) << 23));
   }
+  /// 2^n of n + 1.5 · 2^23 + 127, whose last bits are the exponent. Requires whole n in [-126, 127]
+  DUET_INLINE friend Vec4 power_of_two(const Vec4& biased) noexcept { return Vec4(floats(bits(biased.v_) << 23)); }
   /// Lanes added in one fixed order.
   DUET_INLINE friend float sum(const Vec4& x) noexcept { return (x.v_[0] + x.v_[2]) + (x.v_[1] + x.v_[3]); }
   DUET_INLINE friend float largest(const Vec4& x) noexcept {

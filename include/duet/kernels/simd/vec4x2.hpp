@@ -58,9 +58,16 @@ class Vec4x2 {
     const auto x = read<float16x8_t>(p);
     return {vcvt_f32_f16(vget_low_f16(x)), vcvt_high_f32_f16(x)};
   }
-  DUET_INLINE static Vec4x2 load(const std::int8_t* p) noexcept {
-    const int16x8_t x = vmovl_s8(read<int8x8_t>(p));
-    return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(x))), vcvtq_f32_s32(vmovl_high_s16(x))};
+  DUET_INLINE static Vec4x2 load(const std::int32_t* p) noexcept {
+    return {vcvtq_f32_s32(read<int32x4_t>(p)), vcvtq_f32_s32(read<int32x4_t>(p + 4))};
+  }
+  DUET_INLINE static void load_quads(const std::int8_t* p, Vec4x2 (&to)[4]) noexcept {
+    const auto low = read<int32x4_t>(p), high = read<int32x4_t>(p + 16);
+    const auto floats_of = [](int32x4_t x) { return vcvtq_f32_s32(vshrq_n_s32(x, 24)); };
+    to[0] = {floats_of(vshlq_n_s32(low, 24)), floats_of(vshlq_n_s32(high, 24))};
+    to[1] = {floats_of(vshlq_n_s32(low, 8)), floats_of(vshlq_n_s32(high, 8))};
+    to[2] = {floats_of(vshlq_n_s32(low, 16)), floats_of(vshlq_n_s32(high, 16))};
+    to[3] = {floats_of(low), floats_of(high)};
   }
   DUET_INLINE static Vec4x2 broadcast(const F16* p) noexcept {
     const float32x4_t x = vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(p->bits)));
@@ -79,6 +86,9 @@ class Vec4x2 {
   DUET_INLINE void store(std::int8_t* p) const noexcept {
     const int16x4_t low = vqmovn_s32(vcvtnq_s32_f32(low_));
     write(p, vqmovn_s16(vqmovn_high_s32(low, vcvtnq_s32_f32(high_))));
+  }
+  DUET_INLINE void store(std::int16_t* p) const noexcept {
+    write(p, vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(low_)), vcvtnq_s32_f32(high_)));
   }
 
   DUET_INLINE friend Vec4x2 operator+(const Vec4x2& a, const Vec4x2& b) noexcept {
@@ -125,6 +135,10 @@ class Vec4x2 {
   DUET_INLINE friend Vec4x2 ldexp_normal(const Vec4x2& x, const Vec4x2& n) noexcept {
     return {vmulq_f32(x.low_, power_of_two(vcvtq_s32_f32(n.low_))),
             vmulq_f32(x.high_, power_of_two(vcvtq_s32_f32(n.high_)))};
+  }
+  DUET_INLINE friend Vec4x2 power_of_two(const Vec4x2& biased) noexcept {
+    const auto shifted = [](float32x4_t v) { return vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(v), 23)); };
+    return {shifted(biased.low_), shifted(biased.high_)};
   }
   DUET_INLINE friend float sum(const Vec4x2& x) noexcept { return vaddvq_f32(vaddq_f32(x.low_, x.high_)); }
   DUET_INLINE friend float largest(const Vec4x2& x) noexcept { return vmaxvq_f32(vmaxq_f32(x.low_, x.high_)); }

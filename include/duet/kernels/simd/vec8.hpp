@@ -40,11 +40,18 @@ class Vec8 {
   DUET_AVX2 void store_first(float* p, Index n) const noexcept { _mm256_maskstore_ps(p, first_bits(n), v_); }
 
   DUET_AVX2 static Vec8 load(const Bf16* p) noexcept {
-    return Vec8(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_bytes<16>(p)), 16)));
+    return Vec8(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_halves(p)), 16)));
   }
-  DUET_AVX2 static Vec8 load(const F16* p) noexcept { return Vec8(_mm256_cvtph_ps(load_bytes<16>(p))); }
-  DUET_AVX2 static Vec8 load(const std::int8_t* p) noexcept {
-    return Vec8(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load_bytes<8>(p))));
+  DUET_AVX2 static Vec8 load(const F16* p) noexcept { return Vec8(_mm256_cvtph_ps(load_halves(p))); }
+  DUET_AVX2 static Vec8 load(const std::int32_t* p) noexcept {
+    return Vec8(_mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+  }
+  DUET_AVX2 static void load_quads(const std::int8_t* p, Vec8 (&to)[4]) noexcept {
+    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    to[0] = Vec8(_mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(x, 24), 24)));
+    to[1] = Vec8(_mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(x, 8), 24)));
+    to[2] = Vec8(_mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(x, 16), 24)));
+    to[3] = Vec8(_mm256_cvtepi32_ps(_mm256_srai_epi32(x, 24)));
   }
   DUET_AVX2 static Vec8 broadcast(const F16* p) noexcept {
     return Vec8(_mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(p->bits))));
@@ -65,6 +72,11 @@ class Vec8 {
     const __m256i whole = _mm256_cvtps_epi32(v_);
     const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
+  }
+  DUET_AVX2 void store(std::int16_t* p) const noexcept {
+    const __m256i whole = _mm256_cvtps_epi32(v_);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1)));
   }
 
   DUET_AVX2 friend Vec8 operator+(const Vec8& a, const Vec8& b) noexcept { return Vec8(_mm256_add_ps(a.v_, b.v_)); }
@@ -101,6 +113,9 @@ class Vec8 {
     const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v_), _mm256_set1_epi32(127)), 23);
     return Vec8(_mm256_mul_ps(x.v_, _mm256_castsi256_ps(power)));
   }
+  DUET_AVX2 friend Vec8 power_of_two(const Vec8& biased) noexcept {
+    return Vec8(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(biased.v_), 23)));
+  }
   DUET_AVX2 friend float sum(const Vec8& x) noexcept {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x.v_), _mm256_extractf128_ps(x.v_, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
@@ -120,11 +135,7 @@ class Vec8 {
 
  private:
   DUET_AVX2 explicit Vec8(__m256 v) noexcept : v_(v) {}
-  template <int count>
-  DUET_AVX2 static __m128i load_bytes(const void* p) noexcept {
-    if constexpr (count == 8) return _mm_loadl_epi64(static_cast<const __m128i*>(p));
-    return _mm_loadu_si128(static_cast<const __m128i*>(p));
-  }
+  DUET_AVX2 static __m128i load_halves(const void* p) noexcept { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
   DUET_AVX2 static __m256 sign_bit() noexcept { return _mm256_set1_ps(-0.0f); }
   DUET_AVX2 static __m256i first_bits(Index n) noexcept {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

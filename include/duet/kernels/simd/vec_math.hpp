@@ -45,6 +45,20 @@ DUET_INLINE V exp_to_zero(const V& x) noexcept {
   return select(x < least, V(0.0f), ldexp_normal(e.exp_r, e.n));
 }
 
+/// e^max(x, -87.3) for x <= 0, off by (4 + |x|) · 2^-24 of it at most, and 1 for 0: cheaper still.
+template <class V>
+  requires requires { V::kWidth; }
+DUET_INLINE V exp_to_least(const V& x) noexcept {
+  constexpr float kRound = 0x1.8p23f + 127.0f;  // adding it leaves whole numbers, and an exponent
+  const V least = max(V(-87.3f), x), biased = fma(least, V(1.44269504f), V(kRound));
+  const V r = fma(biased - V(kRound), V(-0.693147180f), least);
+  V p = fma(V(8.31248122e-3f), r, V(4.18905554e-2f));
+  p = fma(p, r, V(1.66671163e-1f));
+  p = fma(p, r, V(4.99992288e-1f));
+  p = fma(p, r, V(1.0f));
+  return fma(p, r, V(1.0f)) * power_of_two(biased);
+}
+
 /// 1 / (1 + e^-x).
 template <class V>
   requires requires { V::kWidth; }
