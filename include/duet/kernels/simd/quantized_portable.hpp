@@ -10,9 +10,7 @@ inline namespace DUET_ISA_NAMESPACE {
 namespace portable {
 
 struct Bytes {
-  struct Integers {
-    std::int32_t lane[4];
-  };
+  using Integers = std::int32_t __attribute__((vector_size(16)));
   static constexpr Index kGroup = 1;
   static constexpr int kRows = 4;
   static constexpr int kDecodeRows = 1;
@@ -43,19 +41,18 @@ struct Bytes {
 
   static Integers load(const std::int32_t* at) noexcept {
     Integers result;
-    std::memcpy(result.lane, at, sizeof result.lane);
+    std::memcpy(&result, at, sizeof result);
     return result;
   }
-  static Integers broadcast(std::int32_t word) noexcept { return {{word, word, word, word}}; }
-  static Integers add_products(Integers sum, Integers x, Integers weights) noexcept {
-    for (int i = 0; i < 4; ++i) sum.lane[i] += x.lane[i] * weights.lane[i];
-    return sum;
-  }
+  static Integers broadcast(std::int32_t word) noexcept { return Integers{word, word, word, word}; }
+  static Integers add_products(Integers sum, Integers x, Integers weights) noexcept { return sum + x * weights; }
   static V to_float(Integers sum) noexcept {
-    return Ops::each([&](int i) { return static_cast<float>(sum.lane[i]); });
+    float lanes[4];
+    for (int i = 0; i < 4; ++i) lanes[i] = static_cast<float>(sum[i]);
+    return V::load(lanes);
   }
 
-  static void store_products(std::int32_t* at, Integers sum) noexcept { std::memcpy(at, sum.lane, sizeof sum.lane); }
+  static void store_products(std::int32_t* at, Integers sum) noexcept { std::memcpy(at, &sum, sizeof sum); }
 
   static void widen_x(const std::int8_t* bytes, std::int32_t* words) noexcept { std::copy_n(bytes, kBlockSize, words); }
   template <DType dtype>
@@ -91,9 +88,9 @@ struct Bytes {
       return result;
     }
     static V add(V sum, const Weights& weights, const X& x) noexcept {
-      Integers products{};
-      for (Index i = 0; i < static_cast<Index>(kBlockSize); ++i) products.lane[i % 4] += weights.integers[i] * x.bytes[i];
-      return Ops::fma(to_float(products), Ops::broadcast(weights.scale * x.scale), sum);
+      std::int32_t products[4] = {};
+      for (Index i = 0; i < static_cast<Index>(kBlockSize); ++i) products[i % 4] += weights.integers[i] * x.bytes[i];
+      return Ops::fma(to_float(load(products)), Ops::broadcast(weights.scale * x.scale), sum);
     }
   };
 };
