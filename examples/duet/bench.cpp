@@ -9,6 +9,7 @@
 #include "bench_comparison.hpp"
 #include "commands.hpp"
 #include "duet/core/large_pages.hpp"
+#include "duet/kernels/build_info.hpp"
 #include "duet/kernels/machine.hpp"
 #include "duet/pipeline/pipeline.hpp"
 #include "load_model.hpp"
@@ -278,4 +279,9 @@ int bench(const BenchOptions& options) {
   }
   if (earlier) earlier->print(result);
   return 0;
+}
+
+std::string version_text() {
+  const duet::BuildInfo info = duet::build_info();
+  return duet::concat("duet ", info.version, ", ", info.compiler, "\nkernels ", info.kernels, " (of ", info.available, ")");
 }

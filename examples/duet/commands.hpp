@@ -110,3 +110,6 @@ struct BenchOptions {
   std::string compare;  ///< an earlier run's JSON, or empty
 };
 int bench(const BenchOptions& options);
+
+/// What --version prints. It stands in bench.cpp, which has kernels in it anyway: they take long to compile.
+std::string version_text();

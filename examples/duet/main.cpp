@@ -7,7 +7,6 @@
 
 #include "commands.hpp"
 #include "duet/core/error.hpp"
-#include "duet/kernels/build_info.hpp"
 
 namespace {
 
@@ -50,10 +49,7 @@ void flush_output() {
 int main(int argc, char** argv) {
   CLI::App app("Multimodal language models on the CPU, straight from Hugging Face checkpoint folders", "duet");
   app.require_subcommand(1);
-  app.set_version_flag("--version", [] {
-    const duet::BuildInfo info = duet::build_info();
-    return duet::concat("duet ", info.version, ", ", info.compiler, "\nkernels ", info.kernels, " (of ", info.available, ")");
-  });
+  app.set_version_flag("--version", version_text);
   int result = kWell;
 
   RunOptions run_options;
