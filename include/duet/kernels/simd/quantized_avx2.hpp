@@ -74,8 +74,8 @@ struct BlockOps {
   }
 };
 
-/// Prefill multiplies pairs of 16 bits, because sums of pairs of bytes would not fit into 16; decode, whose weights are
-/// read once, multiplies bytes: magnitudes of weights by x with their signs, or nibbles as they are stored.
+/// Prefill multiplies pairs of 16 bits, because sums of pairs of bytes would not fit into 16, but nibbles by bytes; decode, whose
+/// weights are read once, multiplies bytes: magnitudes of weights by x with their signs, or nibbles as they are stored.
 struct Bytes : BlockOps {
   using Integers = __m256i;
   static constexpr Index kGroup = 2;
@@ -104,8 +104,33 @@ struct Bytes : BlockOps {
   }
   static void start(const std::int32_t*, Index, Index, std::int32_t* starts) noexcept { store(starts, _mm256_setzero_si256()); }
 
+  struct Nibbles;
   template <DType dtype>
   struct Dot;
+};
+
+/// Nibbles as they are stored, by bytes: all products of a block fit into 16 bits, for two of them come to 2 · 15 · 127, and
+/// there are eight such pairs to a lane. A nibble stands for eight less than it says.
+struct Bytes::Nibbles {
+  static constexpr Index kWords = 8, kXWords = kWords + 1;  ///< of x, the bytes and -8 times their sum
+  static void widen_x(const std::int8_t* bytes, std::int32_t* words) noexcept {
+    store(words, load(bytes));
+    words[kWords] = -8 * sum(bytes);
+  }
+  template <DType>
+  static void widen_weights(const std::byte* packed, std::int32_t* words) noexcept {
+    store(words, nibbles(packed));
+  }
+  static __m256i first(const std::int32_t*) noexcept { return _mm256_setzero_si256(); }
+  static __m256i add_products(__m256i sum, __m256i x, __m256i weights) noexcept {
+    const __m256i products = _mm256_maddubs_epi16(weights, x);
+    __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "x"(products));
+    return sum;
+  }
+  static __m256i total(__m256i sum, const std::int32_t* x) noexcept {
+    const __m256i products = _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+    return _mm256_add_epi32(products, _mm256_set1_epi32(x[kWords * kRows]));
+  }
 };
 
 /// A block at a time: magnitudes of weights by x with their signs.

@@ -98,37 +98,80 @@ inline void decode_quantized(const RoundedRows& x, const MatmulJob& job, Index b
 
 // ---- Many rows: as in matmul_prefill.inl. A lane multiplies a group of inputs at once, which is one word of 32 bits.
 
-static_assert(kTileRows % Bytes::kRows == 0);
-inline constexpr Index kWords = kBlock / Bytes::kGroup;           // of a block
-inline constexpr Index kPackedBlock = (kWords + 1) * Bytes::kRows;  // words of x: [kWords, kRows], and the rows' scales
-inline constexpr Index kPanelBlocks = 8;                          // blocks of weights that are packed at once
+static_assert(kTileRows % Bytes::kRows == 0 && kStripRows % Bytes::kRows == 0);
+inline constexpr Index kPanelBlocks = 8;  // blocks of weights that are packed at once
+
+/// How weights are multiplied by words of x, where it is the same for all types.
+struct Alike {
+  static constexpr Index kWords = kBlock / Bytes::kGroup, kXWords = kWords;  ///< of a block
+  using Integers = typename Bytes::Integers;
+  static void widen_x(const std::int8_t* bytes, std::int32_t* words) noexcept { Bytes::widen_x(bytes, words); }
+  template <DType dtype>
+  static void widen_weights(const std::byte* packed, std::int32_t* words) noexcept {
+    Bytes::template widen_weights<dtype>(packed, words);
+  }
+  static Integers first(const std::int32_t* starts) noexcept { return Bytes::load(starts); }
+  static Integers add_products(Integers sum, Integers x, Integers weights) noexcept { return Bytes::add_products(sum, x, weights); }
+  static Integers total(Integers sum, const std::int32_t*) noexcept { return sum; }
+};
+
+/// How weights of a type are multiplied: nibbles perhaps in a way of their own.
+template <DType dtype, class B>
+struct Multiplied {
+  using Tile = Alike;
+};
+template <class B>
+  requires requires { typename B::Nibbles; }
+struct Multiplied<DType::kQ4_0, B> {
+  using Tile = typename B::Nibbles;
+};
+template <DType dtype>
+using Tile = typename Multiplied<dtype, Bytes>::Tile;
+inline constexpr bool kTwoTiles = !std::is_same_v<Tile<DType::kQ4_0>, Alike>;
+
+/// Words of x of a block, for a block of rows: [kXWords, kRows], and the rows' scales.
+template <class Tile>
+inline constexpr Index kTileBlock = (Tile::kXWords + 1) * Bytes::kRows;
+inline constexpr Index kPackedBlock = kTileBlock<Alike> + (kTwoTiles ? kTileBlock<Tile<DType::kQ4_0>> : 0);
 
 /// Weights of kPanel outputs and up to kPanelBlocks blocks of inputs.
 struct BlockPanel {
+  static constexpr Index kWords = std::max(Alike::kWords, Tile<DType::kQ4_0>::kWords);  ///< of a block
   alignas(64) std::int32_t words[kPanelBlocks * kWords * kPanel];  ///< [words, kPanel]
   alignas(64) std::int32_t starts[kPanelBlocks * kPanel];          ///< [blocks, kPanel]: what a block's sum begins with
   alignas(64) float scales[kPanelBlocks * kPanel];                 ///< [blocks, kPanel]
 };
 
-/// Where block `block` of a block of rows lies: what meets a panel at once lies together, [panels' inputs, blocks of rows,
-/// blocks], as in pack_rows.
+/// Where block `block` of a block of rows lies, as `Tile` wants it: what meets a panel at once lies together, [panels' inputs,
+/// blocks of rows, blocks], as in pack_rows.
+template <class Tile>
 inline Index packed_at(Index rows, Index blocks, Index block_of_rows, Index block) noexcept {
   const Index all = (rows + Bytes::kRows - 1) / Bytes::kRows, within = block % kPanelBlocks, before = block - within;
-  return (before * all + block_of_rows * std::min(kPanelBlocks, blocks - before) + within) * kPackedBlock;
+  const Index first = std::is_same_v<Tile, Alike> ? 0 : all * blocks * kTileBlock<Alike>;
+  return first + (before * all + block_of_rows * std::min(kPanelBlocks, blocks - before) + within) * kTileBlock<Tile>;
+}
+
+/// A row's share of a block.
+template <class Tile>
+inline void pack_block(const std::int8_t* bytes, float scale, Index row, std::int32_t* to) noexcept {
+  std::int32_t words[Tile::kXWords];
+  Tile::widen_x(bytes, words);
+  for (Index w = 0; w < Tile::kXWords; ++w) to[w * Bytes::kRows + row] = words[w];
+  std::memcpy(to + Tile::kXWords * Bytes::kRows + row, &scale, sizeof scale);
 }
 
 inline void pack_blocks(ConstMatrixView x, Index block_of_rows, std::int32_t* packed) noexcept {
   const Index begin = block_of_rows * Bytes::kRows, rows = std::min<Index>(Bytes::kRows, x.rows() - begin);
   const Index blocks = (x.cols() + kBlock - 1) / kBlock;
   for (Index b = 0; b < blocks; ++b) {
-    std::int32_t* const to = packed + packed_at(x.rows(), blocks, block_of_rows, b);
     for (Index r = 0; r < Bytes::kRows; ++r) {
       alignas(32) std::int8_t bytes[kBlock] = {};
       const float scale = r < rows ? round_block(x.row(begin + r).data(), x.cols(), b, bytes) : 0.0f;
-      std::int32_t words[kWords];
-      Bytes::widen_x(bytes, words);
-      for (Index w = 0; w < kWords; ++w) to[w * Bytes::kRows + r] = words[w];
-      std::memcpy(to + kWords * Bytes::kRows + r, &scale, sizeof scale);
+      pack_block<Alike>(bytes, scale, r, packed + packed_at<Alike>(x.rows(), blocks, block_of_rows, b));
+      if constexpr (kTwoTiles) {
+        using Other = Tile<DType::kQ4_0>;
+        pack_block<Other>(bytes, scale, r, packed + packed_at<Other>(x.rows(), blocks, block_of_rows, b));
+      }
     }
   }
 }
@@ -136,7 +179,7 @@ inline void pack_blocks(ConstMatrixView x, Index block_of_rows, std::int32_t* pa
 /// Blocks [block, block + blocks) of outputs [begin, begin + count), zeros beyond the last one.
 template <DType dtype>
 inline void pack_block_panel(const WeightMatrix& w, Index begin, Index count, Index block, Index blocks, BlockPanel& panel) noexcept {
-  constexpr Index kWidth = Ops::kWidth, kRow = kPanelBlocks * kWords;
+  constexpr Index kWidth = Ops::kWidth, kWords = Tile<dtype>::kWords, kRow = kPanelBlocks * kWords;
   alignas(64) std::int32_t rows[kWidth * kRow];  // [outputs, words]
   for (Index half = 0; half < kPanel; half += kWidth) {
     for (Index j = 0; j < kWidth; ++j) {
@@ -148,7 +191,7 @@ inline void pack_block_panel(const WeightMatrix& w, Index begin, Index count, In
       const std::byte* from = w.row(begin + half + j) + static_cast<std::size_t>(block) * size_of(dtype);
       for (Index b = 0; b < blocks; ++b, from += size_of(dtype)) {
         panel.scales[b * kPanel + half + j] = Bytes::half(from);
-        Bytes::template widen_weights<dtype>(from + kScaleBytes, rows + j * kRow + b * kWords);
+        Tile<dtype>::template widen_weights<dtype>(from + kScaleBytes, rows + j * kRow + b * kWords);
       }
     }
     for (Index word = 0; word < blocks * kWords; word += kWidth) {  // squares are turned in registers, the last one with rubbish
@@ -164,32 +207,33 @@ inline void pack_block_panel(const WeightMatrix& w, Index begin, Index count, In
 }
 
 /// sums [rows, kPanel] += x blocks · panel, for `rows` rows of a block of rows.
-template <int rows>
+template <class Tile, int rows>
 inline void multiply_panel(const std::int32_t* x, const BlockPanel& panel, Index blocks, float* sums) noexcept {
   using Integers = typename Bytes::Integers;
-  for (Index b = 0; b < blocks; ++b, x += kPackedBlock) {
+  constexpr Index kWords = Tile::kWords;
+  for (Index b = 0; b < blocks; ++b, x += kTileBlock<Tile>) {
     const std::int32_t *words = panel.words + b * kWords * kPanel, *starts = panel.starts + b * kPanel;
     Integers low[rows], high[rows];
     DUET_UNROLL for (int r = 0; r < rows; ++r) {
-      low[r] = Bytes::load(starts);
-      high[r] = Bytes::load(starts + Ops::kWidth);
+      low[r] = Tile::first(starts);
+      high[r] = Tile::first(starts + Ops::kWidth);
     }
     for (Index word = 0; word < kWords; ++word) {
       const Integers left = Bytes::load(words + word * kPanel), right = Bytes::load(words + word * kPanel + Ops::kWidth);
       DUET_UNROLL for (int r = 0; r < rows; ++r) {
         const Integers value = Bytes::broadcast(x[word * Bytes::kRows + r]);
-        low[r] = Bytes::add_products(low[r], value, left);
-        high[r] = Bytes::add_products(high[r], value, right);
+        low[r] = Tile::add_products(low[r], value, left);
+        high[r] = Tile::add_products(high[r], value, right);
       }
     }
     // Through memory: were they still wanted in registers below, g++ would keep them on the stack above as well.
     alignas(64) std::int32_t products[rows * kPanel];
     DUET_UNROLL for (int r = 0; r < rows; ++r) {
-      Bytes::store_products(products + r * kPanel, low[r]);
-      Bytes::store_products(products + r * kPanel + Ops::kWidth, high[r]);
+      Bytes::store_products(products + r * kPanel, Tile::total(low[r], x + r));
+      Bytes::store_products(products + r * kPanel + Ops::kWidth, Tile::total(high[r], x + r));
     }
     DUET_MEMORY_BARRIER();
-    const float* scales = reinterpret_cast<const float*>(x + kWords * Bytes::kRows);
+    const float* scales = reinterpret_cast<const float*>(x + Tile::kXWords * Bytes::kRows);
     const V left_scale = Ops::load(panel.scales + b * kPanel), right_scale = Ops::load(panel.scales + b * kPanel + Ops::kWidth);
     for (int r = 0; r < rows; ++r) {
       float* row = sums + r * kPanel;
@@ -202,8 +246,8 @@ inline void multiply_panel(const std::int32_t* x, const BlockPanel& panel, Index
   }
 }
 
-inline void prefill_quantized(const PackedBlocks& x, const MatmulJob& job, Index begin, Index end) noexcept {
-  const auto pack = job.weight.dtype == DType::kQ8_0 ? &pack_block_panel<DType::kQ8_0> : &pack_block_panel<DType::kQ4_0>;
+template <DType dtype>
+inline void prefill_blocks(const PackedBlocks& x, const MatmulJob& job, Index begin, Index end) noexcept {
   BlockPanel panels[kPrefillOutputs / kPanel];
   TaskSums sums;
   for (Index tile = 0; tile < x.rows; tile += kTileRows) {
@@ -212,15 +256,19 @@ inline void prefill_quantized(const PackedBlocks& x, const MatmulJob& job, Index
     for (Index block = 0; block < x.blocks; block += kPanelBlocks) {
       const Index blocks = std::min(kPanelBlocks, x.blocks - block);
       for (Index p = 0; begin + p * kPanel < end; ++p) {
-        pack(job.weight, begin + p * kPanel, std::min(kPanel, end - begin - p * kPanel), block, blocks, panels[p]);
+        pack_block_panel<dtype>(job.weight, begin + p * kPanel, std::min(kPanel, end - begin - p * kPanel), block, blocks, panels[p]);
       }
       for_strips<Bytes::kRows>(rows, end - begin, [&](Index r, Index count, Index p) {
-        const std::int32_t* from = x.words + packed_at(x.rows, x.blocks, (tile + r) / Bytes::kRows, block);
-        for_rows<Bytes::kRows>(count, [&](auto n) { multiply_panel<n()>(from, panels[p], blocks, sums.at(p, r)); });
+        const std::int32_t* from = x.words + packed_at<Tile<dtype>>(x.rows, x.blocks, (tile + r) / Bytes::kRows, block);
+        for_rows<Bytes::kRows>(count, [&](auto n) { multiply_panel<Tile<dtype>, n()>(from, panels[p], blocks, sums.at(p, r)); });
       });
     }
     sums.finish_rows(job, tile, rows, begin, end);
   }
+}
+
+inline void prefill_quantized(const PackedBlocks& x, const MatmulJob& job, Index begin, Index end) noexcept {
+  job.weight.dtype == DType::kQ8_0 ? prefill_blocks<DType::kQ8_0>(x, job, begin, end) : prefill_blocks<DType::kQ4_0>(x, job, begin, end);
 }
 
 inline constexpr QuantizedKernels kQuantizedKernels{Bytes::kRows,   kPanel,       kPackedBlock,       &round_row,
