@@ -34,7 +34,7 @@ struct Bytes : avx2::BlockOps {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(weights));
     return sum;
   }
-  static V to_float(__m512i sum) noexcept { return _mm512_cvtepi32_ps(sum); }
+  static V to_float(__m512i sum) noexcept { return _mm512_maskz_cvtepi32_ps(0xffff, sum); }  // the other form has g++ 12 warn
 
   static void store_products(std::int32_t* at, __m512i sum) noexcept { _mm512_storeu_si512(at, sum); }
 
