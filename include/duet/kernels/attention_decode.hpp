@@ -9,6 +9,7 @@
 #include "duet/kernels/attention_types.hpp"
 #include "duet/kernels/decode_chunk.hpp"
 #include "duet/kernels/simd/dispatch.hpp"
+#include "duet/kernels/simd/vec_math.hpp"
 
 namespace duet::kernels {
 inline namespace DUET_ISA_NAMESPACE {
@@ -19,6 +20,54 @@ inline namespace DUET_ISA_NAMESPACE {
 // heads that do not fit into the registers find a block in the first-level cache. A row's range is cut into chunks of eight
 // pages, anchored at absolute positions, which run in parallel and are put together in their order: the bits depend on the
 // range alone.
+
+/// Scores of a page's slots, for heads that share its keys.
+struct PageScores {
+  const AttentionShape* shape;
+  KeyRange slots;  ///< that are seen
+  Index heads;
+  float* scores;  ///< [heads, 64]; they become weights, 0 where a slot is not seen
+  float* states;  ///< [heads, state_stride]: largest score so far, sum of weights
+  Index state_stride;
+  float* keep;  ///< [heads]: becomes what shrinks earlier sums
+};
+
+/// Turns scores into weights. A kernel of its own, since it is the same for all formats of floats.
+struct WeighKernel {
+  template <class V>
+  DUET_INLINE static void run(const PageScores* page) noexcept {
+    for (Index h = 0; h < page->heads; ++h) {
+      page->keep[h] = weigh<V>(*page->shape, page->slots, page->scores + h * kPageSize, page->states + h * page->state_stride);
+    }
+  }
+
+ private:
+  template <class V>
+  DUET_INLINE static float weigh(const AttentionShape& shape, KeyRange slots, float* scores, float* state) noexcept {
+    const V lowest(-std::numeric_limits<float>::infinity()), scale(shape.scale), cap(shape.soft_cap);
+    V most = lowest;
+    for (Index j = 0; j < kPageSize; j += V::kWidth) {
+      V s = V::load(scores + j) * scale;
+      if (shape.soft_cap > 0.0f) s = cap * tanh(s / cap);
+      s = select(sees<V>(slots, j), s, lowest);
+      s.store(scores + j);
+      most = max(most, s);
+    }
+    const float before = state[0], now = std::max(before, largest(most));
+    const V base(now == -std::numeric_limits<float>::infinity() ? 0.0f : now);  // never −inf from −inf
+    V weights(0.0f);
+    for (Index j = 0; j < kPageSize; j += V::kWidth) {
+      const V p = exp_to_zero(V::load(scores + j) - base);
+      p.store(scores + j);
+      weights = weights + p;
+    }
+    float keep[V::kWidth];
+    exp(V(before) - base).store(keep);
+    state[0] = now;
+    state[1] = std::fma(state[1], keep[0], sum(weights));
+    return keep[0];
+  }
+};
 
 /// Reads pages of floats.
 template <class Element>

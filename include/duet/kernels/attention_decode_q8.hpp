@@ -6,6 +6,7 @@
 
 #include "duet/kernels/decode_chunk.hpp"
 #include "duet/kernels/simd/dispatch.hpp"
+#include "duet/kernels/simd/vec_math.hpp"
 
 namespace duet::kernels {
 inline namespace DUET_ISA_NAMESPACE {

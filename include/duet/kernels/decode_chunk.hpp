@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <limits>
 
 #include "duet/core/dtype.hpp"
 #include "duet/kernels/attention_types.hpp"
+#include "duet/kernels/simd/attributes.hpp"
 #include "duet/kernels/simd/quad_sums.hpp"
-#include "duet/kernels/simd/vec_math.hpp"
 
 namespace duet::kernels {
 inline namespace DUET_ISA_NAMESPACE {
@@ -17,17 +16,6 @@ inline namespace DUET_ISA_NAMESPACE {
 
 inline constexpr Index kDecodeChunk = 8 * kPageSize;
 inline constexpr Index kPageHeads = 8;  ///< heads that go over a page together: their scores stay on the stack
-
-/// Scores of a page's slots, for heads that share its keys.
-struct PageScores {
-  const AttentionShape* shape;
-  KeyRange slots;  ///< that are seen
-  Index heads;
-  float* scores;  ///< [heads, 64]; they become weights, 0 where a slot is not seen
-  float* states;  ///< [heads, state_stride]: largest score so far, sum of weights
-  Index state_stride;
-  float* keep;  ///< [heads]: becomes what shrinks earlier sums
-};
 
 /// Query heads in whole numbers of sixteen bits, as products with keys of eight want them.
 struct RoundedQuery {
@@ -40,6 +28,8 @@ struct RoundedQuery {
   static Index blocks(Index head_dim) noexcept { return (head_dim + kScaleBlock - 1) / kScaleBlock; }
 };
 
+struct PageScores;
+
 /// A chunk of one row's keys, for one key-value head's group of query heads.
 struct DecodeChunk {
   const AttentionShape* shape;
@@ -49,7 +39,7 @@ struct DecodeChunk {
   RoundedQuery rounded_q;  ///< of the group, for keys in kQ8
   KeyRange keys;           ///< within the chunk
   float* partial;          ///< [group, value_width + 2]: unnormalised sums, largest score, sum of weights
-  void (*weigh)(const PageScores*) noexcept;
+  void (*weigh)(const PageScores*) noexcept;  ///< for keys of floats
   const QuadKernels* quads;
 
   [[nodiscard]] Index group() const noexcept { return shape->num_attention_heads / shape->num_key_value_heads; }
@@ -86,43 +76,6 @@ DUET_INLINE typename V::Mask sees(KeyRange slots, Index slot) noexcept {
   const V number = V::load(kSlots.data() + slot);
   return (V(static_cast<float>(slots.begin)) <= number) & (number < V(static_cast<float>(slots.end)));
 }
-
-/// Turns scores into weights. A kernel of its own, since it is the same for all formats.
-struct WeighKernel {
-  template <class V>
-  DUET_INLINE static void run(const PageScores* page) noexcept {
-    for (Index h = 0; h < page->heads; ++h) {
-      page->keep[h] = weigh<V>(*page->shape, page->slots, page->scores + h * kPageSize, page->states + h * page->state_stride);
-    }
-  }
-
- private:
-  template <class V>
-  DUET_INLINE static float weigh(const AttentionShape& shape, KeyRange slots, float* scores, float* state) noexcept {
-    const V lowest(-std::numeric_limits<float>::infinity()), scale(shape.scale), cap(shape.soft_cap);
-    V most = lowest;
-    for (Index j = 0; j < kPageSize; j += V::kWidth) {
-      V s = V::load(scores + j) * scale;
-      if (shape.soft_cap > 0.0f) s = cap * tanh(s / cap);
-      s = select(sees<V>(slots, j), s, lowest);
-      s.store(scores + j);
-      most = max(most, s);
-    }
-    const float before = state[0], now = std::max(before, largest(most));
-    const V base(now == -std::numeric_limits<float>::infinity() ? 0.0f : now);  // never −inf from −inf
-    V weights(0.0f);
-    for (Index j = 0; j < kPageSize; j += V::kWidth) {
-      const V p = exp_to_zero(V::load(scores + j) - base);
-      p.store(scores + j);
-      weights = weights + p;
-    }
-    float keep[V::kWidth];
-    exp(V(before) - base).store(keep);
-    state[0] = now;
-    state[1] = std::fma(state[1], keep[0], sum(weights));
-    return keep[0];
-  }
-};
 
 }  // namespace DUET_ISA_NAMESPACE
 }  // namespace duet::kernels

@@ -11,38 +11,40 @@ inline constexpr Index kTileRows = 1032;
 inline constexpr Index kStripRows = 168;
 static_assert(kTileRows % Ops::kRows == 0 && kStripRows % Ops::kRows == 0 && Ops::kRows <= Ops::kWidth && kPrefillOutputs % kPanel == 0);
 
+/// Where inputs [k, ...) of the block of rows that begins at `row` lie in packed x, k a multiple of kDepth: what meets a panel
+/// at once lies together, [in_features / kDepth, blocks of rows, depth, Ops::kRows].
+inline Index packed_at(Index rows, Index in_features, Index row, Index k) noexcept {
+  const Index all_rows = (rows + Ops::kRows - 1) / Ops::kRows * Ops::kRows;
+  return k * all_rows + row * std::min(kDepth, in_features - k);
+}
+
 inline void pack_rows(ConstMatrixView x, Index block, float* packed) noexcept {
-  const Index begin = block * Ops::kRows, depth = x.cols();
+  const Index begin = block * Ops::kRows;
   const Index rows = std::min<Index>(Ops::kRows, x.rows() - begin);
-  const auto row = [&](Index r) { return x.data() + (begin + r) * x.stride(); };
-  const Index all_rows = (x.rows() + Ops::kRows - 1) / Ops::kRows * Ops::kRows;
-  static_assert(kDepth % Ops::kWidth == 0);
-  float* to = nullptr;  // the block in the chunk of inputs that k is in
-  Index k = 0;
-  const auto enter = [&] {
-    if (k % kDepth == 0) to = packed + k * all_rows + begin * std::min(kDepth, depth - k);
-  };
-  for (; k + Ops::kWidth <= depth; k += Ops::kWidth) {  // squares of W x W are turned in registers
-    enter();
-    V square[Ops::kWidth];
-    DUET_UNROLL for (Index r = 0; r < Ops::kWidth; ++r) square[r] = r < rows ? Ops::load(row(r) + k) : Ops::zero();
-    Ops::transpose(square);
-    float* at = to + k % kDepth * Ops::kRows;
-    const float* const end = to + std::min(kDepth, depth - k / kDepth * kDepth) * Ops::kRows;
-    // A vector is wider than a block: the next one covers what is too much, and the last ones stop at the block's end.
-    DUET_UNROLL for (Index i = 0; i < Ops::kWidth; ++i, at += Ops::kRows) {
-      if (at + Ops::kWidth <= end) {
-        Ops::store(at, square[i]);
-      } else {
-        float lanes[Ops::kWidth];
-        Ops::store(lanes, square[i]);
-        std::memcpy(at, lanes, sizeof(float) * Ops::kRows);
+  for (Index first = 0; first < x.cols(); first += kDepth) {
+    const Index depth = std::min(kDepth, x.cols() - first), size = depth * Ops::kRows;
+    const auto row = [&](Index r) { return x.data() + (begin + r) * x.stride() + first; };
+    float* const to = packed + packed_at(x.rows(), x.cols(), begin, first);
+    Index k = 0;
+    for (; k + Ops::kWidth <= depth; k += Ops::kWidth) {  // squares of W x W are turned in registers
+      V square[Ops::kWidth];
+      DUET_UNROLL for (Index r = 0; r < Ops::kWidth; ++r) square[r] = r < rows ? Ops::load(row(r) + k) : Ops::zero();
+      Ops::transpose(square);
+      float* at = to + k * Ops::kRows;
+      // A vector is wider than a block: the next one covers what is too much, and the last ones stop at the block's end.
+      DUET_UNROLL for (Index i = 0; i < Ops::kWidth; ++i, at += Ops::kRows) {
+        if (at + Ops::kWidth <= to + size) {
+          Ops::store(at, square[i]);
+        } else {
+          float lanes[Ops::kWidth];
+          Ops::store(lanes, square[i]);
+          std::memcpy(at, lanes, sizeof(float) * Ops::kRows);
+        }
       }
     }
-  }
-  for (; k < depth; ++k) {
-    enter();
-    for (Index r = 0; r < Ops::kRows; ++r) to[k % kDepth * Ops::kRows + r] = r < rows ? row(r)[k] : 0.0f;
+    for (; k < depth; ++k) {
+      for (Index r = 0; r < Ops::kRows; ++r) to[k * Ops::kRows + r] = r < rows ? row(r)[k] : 0.0f;
+    }
   }
 }
 
@@ -155,7 +157,6 @@ struct TaskSums {
 inline void prefill(const PackedRows& x, const MatmulJob& job, Index begin, Index end) noexcept {
   alignas(64) float panels[kPrefillOutputs / kPanel][kDepth * kPanel];
   TaskSums sums;
-  const Index all_rows = (x.rows + Ops::kRows - 1) / Ops::kRows * Ops::kRows;
   for (Index tile = 0; tile < x.rows; tile += kTileRows) {
     const Index rows = std::min(kTileRows, x.rows - tile);
     sums.clear(rows, end - begin);
@@ -163,7 +164,7 @@ inline void prefill(const PackedRows& x, const MatmulJob& job, Index begin, Inde
       const Index depth = std::min(kDepth, x.in_features - k);
       for (Index p = 0; begin + p * kPanel < end; ++p) pack_panel(job.weight, begin + p * kPanel, k, depth, panels[p]);
       for_strips<Ops::kRows>(rows, end - begin, [&](Index r, Index count, Index p) {
-        const float* block = x.data + k * all_rows + (tile + r) * depth;
+        const float* block = x.data + packed_at(x.rows, x.in_features, tile + r, k);
         for_rows<Ops::kRows>(count, [&](auto n) { multiply_block<n()>(block, panels[p], depth, sums.at(p, r)); });
       });
     }

@@ -143,7 +143,7 @@ struct BlockPanel {
 };
 
 /// Where block `block` of a block of rows lies, as `Tile` wants it: what meets a panel at once lies together, [panels' inputs,
-/// blocks of rows, blocks], as in pack_rows.
+/// blocks of rows, blocks], as with floats.
 template <class Tile>
 inline Index packed_at(Index rows, Index blocks, Index block_of_rows, Index block) noexcept {
   const Index all = (rows + Bytes::kRows - 1) / Bytes::kRows, within = block % kPanelBlocks, before = block - within;
